@@ -1,0 +1,1 @@
+"""mlffdb: training data for machine-learned force fields, in PostgreSQL."""
