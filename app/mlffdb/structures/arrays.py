@@ -62,6 +62,7 @@ class StructureArrays:
         return np.repeat(np.arange(len(self), dtype=np.int64), self.n_atoms)
 
     def __getitem__(self, index: int) -> Structure:
+        index = range(len(self))[index]
         start, stop = self.offsets[index], self.offsets[index + 1]
         pbc = self.pbc[index]
         multiplicity = int(self.multiplicities[index])

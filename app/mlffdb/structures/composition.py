@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike
@@ -37,3 +39,16 @@ def guess_domain(numbers: ArrayLike, n_periodic: int) -> str:
     if n_periodic:
         organic = organic and 1 in elements
     return "organic" if organic else "inorganic"
+
+
+def composition_key(numbers: ArrayLike, n_periodic: int) -> str:
+    """Return the group key of a structure whose bonds nobody knows: ``composition:<formula>``.
+
+    It is coarse on purpose: frames of one trajectory and conformers of one molecule share it, so
+    none of them leaks from one split into another. The formula of a periodic structure is
+    reduced, so that a cell and its repeats share it too.
+    """
+    counts = np.bincount(np.asarray(numbers, dtype=np.intp))
+    if n_periodic:
+        counts //= math.gcd(*counts.tolist())
+    return f"composition:{hill_formula(np.repeat(np.arange(len(counts)), counts))}"

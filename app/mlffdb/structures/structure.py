@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MAX_ATOMS = 65_535  # the source's atom order is stored as uint16
 MAX_ATOMIC_NUMBER = 118
 MIN_CELL_VOLUME = 1e-3  # Å³; smaller is a flat cell
+MAX_COORDINATE = 1e7  # Å; float64 resolves 2e-9 Å there, far below the grid of the identity
+MAX_CHARGE = 32_767  # e; charge and multiplicity are stored as int16
 
 #: Keys of ``Atoms.info`` that give the total charge in e, first found wins; two that differ are
 #: refused.
@@ -38,7 +40,7 @@ class Structure:
     multiplicity: 2S+1 of an isolated structure; None where unknown or periodic
 
     Raises InvalidStructureError (codes ``no_atoms``, ``too_many_atoms``, ``shape``, ``not_finite``,
-    ``element``, ``flat_cell``, ``charge``, ``multiplicity``).
+    ``too_far``, ``element``, ``flat_cell``, ``charge``, ``multiplicity``).
     """
 
     numbers: NDArray[np.uint8]
@@ -57,7 +59,7 @@ class Structure:
         object.__setattr__(self, "positions", positions)
         object.__setattr__(self, "pbc", pbc)
         object.__setattr__(self, "cell", cell)
-        object.__setattr__(self, "charge", _whole(self.charge, "charge"))
+        object.__setattr__(self, "charge", _charge(self.charge, numbers))
         if self.multiplicity is not None:
             object.__setattr__(self, "multiplicity", _multiplicity(self.multiplicity, pbc))
 
@@ -91,9 +93,9 @@ class Structure:
     @property
     def spin_multiplicity(self) -> int | None:
         """The stated multiplicity, else 1 for an isolated even electron count, else None."""
-        if self.n_periodic or self.multiplicity_is_unknown:
-            return None
-        return 1 if self.multiplicity is None else self.multiplicity
+        if self.multiplicity is not None or any(self.pbc):
+            return self.multiplicity
+        return 1 if self.n_electrons % 2 == 0 else None
 
     def same_as(self, other: Structure) -> bool:
         """Whether every field is equal bit for bit, atom order included."""
@@ -151,9 +153,12 @@ class Structure:
         """Return the structure of ASE *atoms*.
 
         Charge and multiplicity come from the arguments, else from ``info`` (CHARGE_KEYS,
-        MULTIPLICITY_KEYS), else from initial charges and magnetic moments if those arrays are
-        set, else charge 0 and no multiplicity. Magnetic moments of periodic structures and
-        multiplicities of them are ignored.
+        MULTIPLICITY_KEYS), else from the sum of initial charges and 1 + |sum| of initial magnetic
+        moments where those arrays are set, else charge 0 and no multiplicity. Multiplicities and
+        magnetic moments of periodic structures are ignored, and so are cells of isolated ones.
+
+        Raises InvalidStructureError as the class does, and with ``charge`` or ``multiplicity``
+        where two keys differ or the value is no whole number.
         """
         pbc = tuple(bool(flag) for flag in atoms.pbc)
         if charge is None:
@@ -188,6 +193,8 @@ def _numbers(values: ArrayLike) -> NDArray[np.uint8]:
         raise InvalidStructureError("no_atoms", "the structure has no atoms")
     if len(numbers) > MAX_ATOMS:
         raise InvalidStructureError("too_many_atoms", f"{len(numbers)} atoms; at most {MAX_ATOMS}")
+    if numbers.dtype.kind not in "iu":
+        raise InvalidStructureError("element", f"atomic numbers are {numbers.dtype}, not integers")
     if numbers.min() < 1 or numbers.max() > MAX_ATOMIC_NUMBER:
         bad = numbers[(numbers < 1) | (numbers > MAX_ATOMIC_NUMBER)][0]
         raise InvalidStructureError("element", f"atomic number {bad} is no element (1–118)")
@@ -202,6 +209,8 @@ def _finite(values: ArrayLike, shape: tuple[int, ...], what: str) -> NDArray[np.
         raise InvalidStructureError("shape", f"{what} have shape {array.shape}, not {shape}")
     if not np.isfinite(array).all():
         raise InvalidStructureError("not_finite", f"{what} contain NaN or infinity")
+    if np.abs(array).max() > MAX_COORDINATE:
+        raise InvalidStructureError("too_far", f"{what} exceed {MAX_COORDINATE:g} Å")
     array.setflags(write=False)
     return array
 
@@ -217,9 +226,21 @@ def _cell(values: ArrayLike | None, pbc: tuple[bool, ...]) -> NDArray[np.float64
     return cell
 
 
+def _charge(value: Any, numbers: NDArray[np.uint8]) -> int:
+    charge = _whole(value, "charge")
+    if charge > min(int(numbers.sum(dtype=np.int64)), MAX_CHARGE) or charge < -MAX_CHARGE:
+        raise InvalidStructureError("charge", f"charge {charge} is impossible for these atoms")
+    return charge
+
+
 def _whole(value: Any, what: str) -> int:
+    if type(value) is int:
+        return value
+    array = np.asarray(value)
     try:
-        number = float(value)
+        if array.size != 1 or array.dtype == bool:
+            raise ValueError
+        number = float(array.reshape(-1)[0])
     except (TypeError, ValueError):
         raise InvalidStructureError(what, f"{what} {value!r} is not a number") from None
     if not np.isfinite(number) or abs(number - round(number)) > 1e-3:
@@ -231,8 +252,8 @@ def _multiplicity(value: Any, pbc: tuple[bool, ...]) -> int:
     multiplicity = _whole(value, "multiplicity")
     if any(pbc):
         raise InvalidStructureError("multiplicity", "a periodic structure has no multiplicity")
-    if multiplicity < 1:
-        raise InvalidStructureError("multiplicity", f"multiplicity {multiplicity} is below 1")
+    if not 1 <= multiplicity <= MAX_CHARGE:
+        raise InvalidStructureError("multiplicity", f"multiplicity {multiplicity} is impossible")
     return multiplicity
 
 

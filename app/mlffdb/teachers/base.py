@@ -15,7 +15,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +133,8 @@ class Teacher(ABC):
     identity: Identity
     #: Largest cost of a batch, in ``capabilities.cost_unit``; lowered when memory runs out.
     budget: float
+    #: Failure code → why the teacher refuses it, added to the message where one is given.
+    reasons: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def compute(self, batch: Sequence[Structure]) -> list[Result]:

@@ -1,0 +1,164 @@
+"""`mlffdb doctor`: what is installed and ready, and a remedy for what is not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from mlffdb.config import Settings, find_config_file, package_version
+from mlffdb.errors import MlffdbError
+from mlffdb.store import migrate
+from mlffdb.store.database import Database
+from mlffdb.store.embedded import is_network_filesystem
+
+State = Literal["ok", "note", "problem"]
+
+MIN_FREE_BYTES = 5 * 2**30
+#: Package → the extra that brings it.
+OPTIONAL = {
+    "tblite": "xtb",
+    "fennol": "fennol",
+    "jax": "fennol",
+    "orb-models": "orb",
+    "torch": "orb",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report."""
+
+    topic: str
+    state: State
+    message: str
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Return all checks; a problem comes with its remedy."""
+    return [
+        *_installed(),
+        _config(),
+        *_folder(settings),
+        *_database(settings),
+        *_teachers(settings),
+        *_devices(),
+    ]
+
+
+def _installed() -> list[Check]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    found = [Check("mlffdb", "ok", f"{package_version()} on Python {python}")]
+    for package, extra in OPTIONAL.items():
+        try:
+            found.append(Check("package", "ok", f"{package} {version(package)}"))
+        except PackageNotFoundError:
+            found.append(
+                Check(
+                    "package",
+                    "note",
+                    f"{package} is not installed",
+                    f"pip install 'mlffdb[{extra}]'",
+                )
+            )
+    return found
+
+
+def _config() -> Check:
+    path = find_config_file()
+    variables = sorted(name for name in os.environ if name.startswith("MLFFDB_"))
+    return Check(
+        "settings",
+        "ok",
+        f"{path or 'no mlffdb.toml'}; environment: {', '.join(variables) or 'nothing'}",
+    )
+
+
+def _folder(settings: Settings) -> list[Check]:
+    if not settings.embedded:
+        return []
+    folder = settings.data_dir
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    checks = []
+    network = is_network_filesystem(existing)
+    if network is not None:
+        checks.append(
+            Check(
+                "data folder",
+                "problem",
+                f"{folder} is on a network file system ({network}), where a database can be "
+                "damaged",
+                "set MLFFDB_DATA_DIR to a local disk, or MLFFDB_DATABASE_URL to a server",
+            )
+        )
+    free = shutil.disk_usage(existing).free
+    checks.append(
+        Check(
+            "data folder",
+            "ok" if free > MIN_FREE_BYTES else "problem",
+            f"{folder}, {free / 2**30:.0f} GiB free",
+            "" if free > MIN_FREE_BYTES else "make room, or set MLFFDB_DATA_DIR to a larger disk",
+        )
+    )
+    return checks
+
+
+def _database(settings: Settings) -> list[Check]:
+    try:
+        with Database(settings) as database:
+            number = database.server_version
+            found = migrate.state(database)
+            checks = [Check("database", "ok", f"{database.label}, PostgreSQL {number // 10000}")]
+            database.require_server_version()
+            if found.fits:
+                checks.append(Check("schema", "ok", f"revision {found.current}"))
+            else:
+                migrate.require_current(database)
+            return checks
+    except MlffdbError as error:
+        message, _, remedy = str(error).partition("; ")
+        missing = "no mlffdb schema" in message
+        return [Check("database", "note" if missing else "problem", message, remedy)]
+
+
+def _teachers(settings: Settings) -> list[Check]:
+    from mlffdb.teachers import registry
+
+    checks = []
+    for name in registry.names():
+        readiness = registry.readiness(name, settings)
+        checks.append(
+            Check("teacher", "ok", f"{name} is ready")
+            if readiness.ready
+            else Check("teacher", "note", f"{name}: {readiness.reason}", readiness.remedy)
+        )
+    return checks
+
+
+def _devices() -> list[Check]:
+    cores = len(os.sched_getaffinity(0))
+    checks = [Check("device", "ok", f"{cores} CPU cores")]
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return [*checks, Check("device", "note", "no NVIDIA GPU is seen (no nvidia-smi)")]
+    listed = subprocess.run(
+        [program, "--query-gpu=index,name,memory.total", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    lines = listed.stdout.strip().splitlines() if listed.returncode == 0 else []
+    if not lines:
+        problem = (listed.stderr or listed.stdout).strip().splitlines()
+        reason = problem[0] if problem else f"status {listed.returncode}"
+        return [
+            *checks,
+            Check("device", "problem", f"nvidia-smi fails: {reason}", "mend the driver"),
+        ]
+    return [*checks, *(Check("device", "ok", f"GPU {line}") for line in lines)]

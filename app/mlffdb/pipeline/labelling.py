@@ -1,0 +1,134 @@
+"""Choosing what is labelled by whom, and where that stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from mlffdb.config import Settings
+from mlffdb.store import labels, queue, reader
+from mlffdb.store.database import Database
+
+GPU_TEACHER = "orb-v2"
+CPU_TEACHER = "gfn2-xtb"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelProgress:
+    """Where a teacher stands."""
+
+    pending: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+    #: Cost of what is pending or running, and of what is done.
+    cost_open: float
+    cost_done: float
+
+    @property
+    def open(self) -> int:
+        """Tasks still to do."""
+        return self.pending + self.running
+
+
+def choose_teachers(database: Database, settings: Settings, *, gpu: bool) -> list[str]:
+    """Return the teachers to label with when none is named.
+
+    Those that have open tasks, else the configured one, else orb-v2 on a GPU and gfn2-xtb without.
+    """
+    with database.begin() as connection:
+        found = labels.open_teachers(connection)
+    return found or [settings.teacher or (GPU_TEACHER if gpu else CPU_TEACHER)]
+
+
+def enqueue(
+    database: Database,
+    teacher_id: int,
+    *,
+    where: str | None = None,
+    limit: int | None = None,
+) -> int:
+    """Make tasks for structures that this teacher has not labelled; returns how many are new.
+
+    where: SQL condition over the view ``structures``, run as the reader
+    limit: at most so many open tasks
+    Also takes back what dead workers held, and what was cancelled for a rejection since revised.
+    """
+    chosen = None if where is None else reader.select_structures(database, where)
+    with database.begin() as connection:
+        queue.recover(connection, queue.LABEL_TASKS, teacher_id)
+        labels.reopen_cancelled(connection, teacher_id)
+        if limit is not None:
+            limit = max(0, limit - _open_tasks(database, teacher_id))
+        return labels.enqueue(connection, teacher_id, chosen=chosen, limit=limit)
+
+
+def _open_tasks(database: Database, teacher_id: int) -> int:
+    return progress(database, teacher_id).open
+
+
+def progress(database: Database, teacher_id: int) -> LabelProgress:
+    """Return where a teacher stands."""
+    with database.begin() as connection:
+        row = connection.execute(
+            text("""
+SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'running'),
+    count(*) FILTER (WHERE status = 'done'), count(*) FILTER (WHERE status = 'failed'),
+    count(*) FILTER (WHERE status = 'cancelled'),
+    coalesce(sum(cost) FILTER (WHERE status IN ('pending', 'running')), 0),
+    coalesce(sum(cost) FILTER (WHERE status IN ('done', 'failed')), 0)
+FROM label_task WHERE teacher_id = :teacher"""),
+            {"teacher": teacher_id},
+        ).one()
+    pending, running, done, failed, cancelled = (int(value) for value in row[:5])
+    return LabelProgress(pending, running, done, failed, cancelled, float(row[5]), float(row[6]))
+
+
+def failures(database: Database, teacher_id: int) -> list[tuple[str, int, str]]:
+    """Return reason, count and an example of the failed tasks, most frequent first."""
+    with database.begin() as connection:
+        rows = connection.execute(
+            text("""
+SELECT coalesce(error_code, 'unknown'), count(*), min(error) FROM label_task
+WHERE teacher_id = :teacher AND status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1"""),
+            {"teacher": teacher_id},
+        ).all()
+    return [(row[0], int(row[1]), row[2] or "") for row in rows]
+
+
+def teacher_id_of(database: Database, name: str) -> list[tuple[int, str]]:
+    """Return id and fingerprint of the exact teachers of this name that have labels here."""
+    with database.begin() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT teacher_id, fingerprint FROM teacher t WHERE name = :name"
+                " AND EXISTS (SELECT FROM label l WHERE l.teacher_id = t.teacher_id) ORDER BY 1"
+            ),
+            {"name": name},
+        ).all()
+    return [(int(row[0]), str(row[1])) for row in rows]
+
+
+def would_label(database: Database, name: str, where: str | None) -> dict[str, object]:
+    """Return what `label` would do: structures without a label by any teacher of this name.
+
+    Structures that are not checked yet are counted too; checking may reject some.
+    """
+    chosen = None if where is None else reader.select_structures(database, where)
+    with database.begin() as connection:
+        row = connection.execute(
+            text("""
+SELECT count(*) FILTER (WHERE v.verdict IS DISTINCT FROM 'rejected'),
+    count(*) FILTER (WHERE v.verdict IS NULL),
+    (SELECT count(*) FROM label_task k JOIN teacher t USING (teacher_id)
+     WHERE t.name = :name AND k.status IN ('pending', 'running'))
+FROM structure s
+LEFT JOIN verdict v ON v.structure_id = s.structure_id AND v.teacher_id IS NULL AND v.is_current
+WHERE (CAST(:chosen AS uuid[]) IS NULL OR s.structure_id = ANY(CAST(:chosen AS uuid[])))
+    AND NOT EXISTS (SELECT FROM label l JOIN teacher t USING (teacher_id)
+                    WHERE l.structure_id = s.structure_id AND t.name = :name)"""),
+            {"name": name, "chosen": None if chosen is None else [str(i) for i in chosen]},
+        ).one()
+    return {"teacher": name, "new": row[0], "unchecked": row[1], "open": row[2]}

@@ -1,0 +1,1 @@
+"""Methods: one module each, found by the default of the field ``type``."""

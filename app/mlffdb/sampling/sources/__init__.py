@@ -1,0 +1,1 @@
+"""Sources: one module each, found by the default of the field ``type``."""

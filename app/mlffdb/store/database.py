@@ -1,0 +1,161 @@
+"""A connection to the database: the embedded server or the user's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import psycopg2
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from mlffdb.config import Settings
+from mlffdb.errors import ConfigError, DatabaseError
+from mlffdb.store.embedded import EmbeddedServer
+
+MIN_SERVER_VERSION = 150000
+#: A dead machine's connections, and the locks they hold, are gone after about a minute.
+KEEPALIVE = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "application_name": "mlffdb",
+}
+
+
+class Database:
+    """Where structures, labels and tasks are kept.
+
+    Opening one starts the embedded server if no URL is set. Raises DatabaseError if the server
+    cannot be reached.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.server = EmbeddedServer(settings.data_dir, version=settings.postgres_version)
+        if settings.database_url is None:
+            self.server.start()
+            self.url = make_url(self.server.url())
+        else:
+            self.url = parse_url(settings.database_url.get_secret_value())
+        self.engine: Engine = create_engine(
+            self.url,
+            connect_args=KEEPALIVE,
+            pool_size=2,
+            max_overflow=2,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
+
+    @property
+    def label(self) -> str:
+        """The database's name for people; never a password."""
+        if self.settings.embedded:
+            return f"embedded PostgreSQL in {self.settings.data_dir}"
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Give a connection in a transaction; commits at the end, rolls back on an exception."""
+        with connecting(self.label), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @cached_property
+    def server_version(self) -> int:
+        """The server's version as PostgreSQL counts it, such as 150018."""
+        with self.begin() as connection:
+            return int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
+
+    def require_server_version(self) -> None:
+        """Raise DatabaseError if the server is older than what the schema needs."""
+        if self.server_version < MIN_SERVER_VERSION:
+            raise DatabaseError(
+                f"{self.label} is PostgreSQL {self.server_version // 10000}; "
+                f"mlffdb needs {MIN_SERVER_VERSION // 10000} or newer"
+            )
+
+    def raw(self) -> Any:
+        """Return a psycopg2 connection of its own (not pooled); the caller closes it."""
+        with connecting(self.label):
+            return psycopg2.connect(**libpq(self.url), **KEEPALIVE)
+
+    def close(self) -> None:
+        """Close pooled connections; the embedded server goes on running."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def driver_cursor(connection: Connection) -> Any:
+    """Return a psycopg2 cursor within *connection*'s transaction, for statements with many rows."""
+    return connection.connection.cursor()
+
+
+def parse_url(text: str) -> URL:
+    """Return the SQLAlchemy URL of *text*, with psycopg2 as the driver.
+
+    ``postgresql://`` and ``postgres://`` are accepted; SQLAlchemy 2.1 would take the first to
+    mean another driver.
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise ConfigError(
+            "the database URL is no URL; write postgresql://user@host:5432/database"
+        ) from None
+    if url.get_backend_name() not in ("postgresql", "postgres"):
+        raise ConfigError(
+            f"the database URL names {url.get_backend_name()}; mlffdb needs PostgreSQL"
+        )
+    return url.set(drivername="postgresql+psycopg2")
+
+
+def libpq(url: URL) -> dict[str, Any]:
+    """Return *url* as keyword arguments of psycopg2.connect."""
+    arguments = url.translate_connect_args(username="user", database="dbname")
+    return {**arguments, **url.query}
+
+
+@contextmanager
+def connecting(label: str) -> Iterator[None]:
+    """Turn a failure to reach the server into one clear line."""
+    try:
+        yield
+    except (OperationalError, psycopg2.OperationalError) as error:
+        if not is_connection_failure(error):
+            raise
+        raise DatabaseError(
+            f"{label} cannot be reached: {first_line(error)}; check that it runs and "
+            "MLFFDB_DATABASE_URL, or unset it to use the embedded one"
+        ) from None
+
+
+def is_connection_failure(error: BaseException) -> bool:
+    """Whether *error* says that the connection is not there, rather than that SQL failed."""
+    original = getattr(error, "orig", error)
+    code = getattr(original, "pgcode", None)
+    # 08: connection exceptions, 57P: shut down or starting, 53300: too many connections
+    return code is None or code.startswith(("08", "57P")) or code == "53300"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of *error*'s message, without the driver's class name."""
+    text = str(getattr(error, "orig", error)).strip().splitlines()
+    line = text[0] if text else type(error).__name__
+    return re.sub(r"^\([\w.]+\)\s*", "", line)
+
+
+def unpooled(url: URL) -> Engine:
+    """Return an engine without a pool, for migrations and short visits."""
+    return create_engine(url, connect_args=KEEPALIVE, poolclass=NullPool, hide_parameters=True)

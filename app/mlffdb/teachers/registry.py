@@ -1,0 +1,136 @@
+"""Which teachers there are, whether they are ready here, and loading one by name.
+
+A plug-in adds teachers through the entry point group ``mlffdb.teachers``: the entry point's name
+is the teacher's, its object an Entry or a function that returns one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+
+from mlffdb.config import Settings
+from mlffdb.errors import MlffdbError, TeacherError
+from mlffdb.teachers.base import Capabilities, Teacher
+
+GROUP = "mlffdb.teachers"
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherInfo:
+    """What is known of a teacher without loading it."""
+
+    name: str
+    description: str
+    licence: str
+    #: None where only the loaded model can tell.
+    capabilities: Capabilities | None = None
+    #: Address of its weights; None for a method without any, or a file of the user's.
+    weights_url: str | None = None
+    #: Extra of mlffdb that installs what it needs; None for plug-ins.
+    extra: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a teacher can be loaded here without further ado, and else what to do."""
+
+    ready: bool
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One teacher of the registry, built in or from a plug-in."""
+
+    info: TeacherInfo
+    readiness: Callable[[Settings], Readiness]
+    #: (device, settings) → teacher
+    load: Callable[[str, Settings], Teacher]
+
+
+def names() -> list[str]:
+    """Return the names of all registered teachers; ``fennol:PATH`` takes any .fnx file besides."""
+    from mlffdb.teachers.catalogue import built_in
+
+    plugins = [point.name for point in entry_points(group=GROUP)]
+    return sorted({*built_in(), *plugins})
+
+
+def describe(name: str) -> TeacherInfo:
+    """Return what is known of the teacher *name*; raises TeacherError for an unknown one."""
+    return _entry(name).info
+
+
+def readiness(name: str, settings: Settings) -> Readiness:
+    """Return whether *name* can be loaded: packages installed, weights at hand.
+
+    Raises TeacherError for an unknown name; a broken plug-in is not ready, and says why.
+    """
+    try:
+        return _entry(name).readiness(settings)
+    except PluginError as error:
+        return Readiness(False, str(error), "update or uninstall the plug-in")
+
+
+def load(name: str, *, device: str = "cpu", settings: Settings) -> Teacher:
+    """Return the teacher *name* on *device* (``cpu`` or ``cuda:N``).
+
+    Weights that are not at hand are fetched. Raises TeacherError with what to do where the name
+    is unknown, a package or weights are missing, or the device is.
+    """
+    entry = _entry(name)
+    try:
+        return entry.load(device, settings)
+    except ImportError as error:
+        extra = entry.info.extra
+        remedy = f"pip install 'mlffdb[{extra}]'" if extra else "see the plug-in's documentation"
+        raise TeacherError(f"{name} cannot be loaded: {error}; {remedy}") from None
+
+
+class PluginError(TeacherError):
+    """A plug-in is broken."""
+
+
+def packages_ready(extra: str, *modules: str) -> Readiness:
+    """Return whether *modules* are installed, and else which extra installs them."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if not missing:
+        return Readiness(True)
+    return Readiness(
+        False, f"not installed: {', '.join(missing)}", f"pip install 'mlffdb[{extra}]'"
+    )
+
+
+def _entry(name: str) -> Entry:
+    from mlffdb.teachers.catalogue import built_in, from_path
+
+    entry = built_in().get(name) or from_path(name)
+    if entry is not None:
+        return entry
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            return _plugin(point)
+    known = names()
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise TeacherError(f"unknown teacher {name!r}; {hint}Known: {', '.join(known)}")
+
+
+def _plugin(point: EntryPoint) -> Entry:
+    try:
+        found = point.load()
+        entry = found() if callable(found) else found
+    except MlffdbError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"plug-in {point.value} of teacher {point.name} fails: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(entry, Entry):
+        raise PluginError(f"plug-in {point.value} gives no Entry but a {type(entry).__name__}")
+    return entry

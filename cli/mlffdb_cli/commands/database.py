@@ -1,0 +1,124 @@
+"""`mlffdb db`: the life of the embedded PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import click
+
+from mlffdb.config import Settings
+from mlffdb.errors import ConfigError
+from mlffdb_cli.options import database_options, json_option, settings
+from mlffdb_cli.output import print_json
+
+
+@click.group()
+def db() -> None:
+    """Start, stop and look into the embedded PostgreSQL."""
+
+
+def _embedded(found: Settings) -> Settings:
+    if not found.embedded:
+        raise ConfigError(
+            "a database URL is set, so the embedded PostgreSQL is not in use; unset "
+            "MLFFDB_DATABASE_URL to use it"
+        )
+    return found
+
+
+@db.command()
+@database_options
+@click.option(
+    "--listen", metavar="ADDRESS[:PORT]", help="Also listen on TCP, with passwords (scram)."
+)
+def start(listen: str | None) -> None:
+    """Start it; it runs until `mlffdb db stop`.
+
+    \b
+    Example:
+      mlffdb db start --listen 127.0.0.1:5433
+    """
+    from mlffdb.store.embedded import EmbeddedServer
+
+    found = _embedded(settings())
+    server = EmbeddedServer(found.data_dir, version=found.postgres_version)
+    server.start(listen=listen)
+    click.echo(f"Running on {found.data_dir}.")
+    if listen:
+        click.echo(f"TCP: {server.tcp_url()}")
+
+
+@db.command()
+@database_options
+def stop() -> None:
+    """Stop it; the next command that needs it starts it again.
+
+    \b
+    Example:
+      mlffdb db stop
+    """
+    from mlffdb.store.embedded import EmbeddedServer
+
+    found = _embedded(settings())
+    stopped = EmbeddedServer(found.data_dir, version=found.postgres_version).stop()
+    click.echo("Stopped." if stopped else "It was not running.")
+
+
+@db.command()
+@database_options
+@json_option
+def url(as_json: bool) -> None:
+    """Print the URL that other programs can connect to (with no password in it).
+
+    \b
+    Example:
+      mlffdb db url
+    """
+    from mlffdb.store.database import Database
+
+    with Database(settings()) as database:
+        text = database.url.set(drivername="postgresql").render_as_string(hide_password=True)
+    if as_json:
+        print_json({"url": text})
+    else:
+        click.echo(text)
+
+
+@db.command(context_settings={"ignore_unknown_options": True})
+@database_options
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(arguments: tuple[str, ...]) -> None:
+    r"""Open psql as the owner; further arguments go to psql.
+
+    \b
+    Example:
+      mlffdb db psql -- -c '\d+ structure'
+    """
+    from mlffdb.store.database import Database, libpq
+
+    with Database(settings()) as database:
+        given = libpq(database.url)
+        program = str(database.server.program("psql"))
+    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE",
+             "password": "PGPASSWORD"}  # fmt: skip
+    environment = {names[key]: str(value) for key, value in given.items() if key in names}
+    status = subprocess.run(
+        [program, *arguments], env={**os.environ, **environment}, check=False
+    ).returncode
+    raise SystemExit(status)
+
+
+@db.command()
+@database_options
+@click.pass_context
+def upgrade(ctx: click.Context) -> None:
+    """Bring the schema to this version; the same as `mlffdb init`.
+
+    \b
+    Example:
+      mlffdb db upgrade
+    """
+    from mlffdb_cli.commands.setup import init
+
+    ctx.invoke(init, as_json=False)

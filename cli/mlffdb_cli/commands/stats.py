@@ -1,0 +1,40 @@
+"""`mlffdb stats`."""
+
+from __future__ import annotations
+
+import click
+
+from mlffdb_cli.options import connect, database_options, json_option
+from mlffdb_cli.output import print_json, print_table
+
+
+@click.command()
+@database_options
+@json_option
+def stats(as_json: bool) -> None:
+    """Say what the data is made of: domains, elements, sizes, methods, periodic share.
+
+    \b
+    Example:
+      mlffdb stats
+      mlffdb sql "SELECT * FROM composition_by_element ORDER BY atoms DESC"
+    """
+    from mlffdb.pipeline import asking
+
+    database = connect()
+    found = asking.stats(database)
+    database.close()
+    if as_json:
+        print_json(found)
+        return
+    if not found["structures"]:
+        click.echo("No structures yet. Next: mlffdb sample, or mlffdb import FILE")
+        return
+    click.echo(
+        f"{found['structures']:,} structures of {found['formulas']:,} formulas and "
+        f"{found['elements']} elements; {found['min_atoms']}–{found['max_atoms']} atoms, "
+        f"{found['mean_atoms']:.1f} on average; {100 * found['periodic_share']:.1f} % periodic."
+    )
+    for name, title, _ in asking.COMPOSITION:
+        click.echo()
+        print_table(found[name], f"{title} ({name})")

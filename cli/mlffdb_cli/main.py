@@ -1,0 +1,101 @@
+"""`mlffdb`: the group of all commands, and how errors end them."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from mlffdb.config import package_version
+from mlffdb.errors import MlffdbError
+
+#: Command → module and function, loaded when it is called, so that help is quick.
+COMMANDS = {
+    "init": "setup:init",
+    "db": "database:db",
+    "doctor": "doctor:doctor",
+    "import": "importing:import_command",
+    "sample": "sample:sample",
+    "teachers": "teachers:teachers",
+    "label": "label:label",
+    "validate": "validate:validate",
+    "export": "export:export",
+    "status": "status:status",
+    "stats": "stats:stats",
+    "sql": "sql:sql",
+    "run": "run:run",
+}
+
+
+class Commands(click.Group):
+    """Loads commands when they are named, suggests the nearest name, and turns errors to lines."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of a campaign."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return the command *name*."""
+        if name not in COMMANDS:
+            return None
+        module, function = COMMANDS[name].split(":")
+        loaded = importlib.import_module(f"mlffdb_cli.commands.{module}")
+        command: click.Command = getattr(loaded, function)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Name the nearest command in the message about an unknown one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"; did you mean `mlffdb {near[0]}`?" if near else "; see `mlffdb --help`"
+            raise click.UsageError(f"no command {args[0]!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; errors that the user can mend become one line."""
+        try:
+            return super().invoke(ctx)
+        except MlffdbError as error:
+            _end(ctx, str(error), error.exit_code)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                _quiet_exit()
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                _end(ctx, f"the disk is full: {error}; make room and run it again", 2)
+            raise
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_version(), prog_name="mlffdb")
+def main() -> None:
+    """Make training data for machine-learned force fields.
+
+    Structures are sampled or imported, labelled by a teacher, checked, and frozen into
+    train/val/test files; a PostgreSQL database knows where each came from.
+
+    \b
+    Start here:
+      mlffdb run quickstart      1,000 structures, from nothing to files
+      mlffdb doctor              what is installed and ready
+    """
+
+
+def _end(ctx: click.Context, message: str, status: int) -> NoReturn:
+    """Print one line to stderr and end with *status*."""
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    ctx.exit(status)
+
+
+def _quiet_exit() -> None:
+    """End as a program whose output was cut off by `head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Sampling: claimed items of a plan into structures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from mlffdb.sampling import Plan, Task, run_task
+from mlffdb.sampling.engines import EngineCache
+from mlffdb.store import sample_tasks
+from mlffdb.store.queue import Claim, Queue, TaskFailure
+from mlffdb.structures import Candidate, Rejection
+from mlffdb_workers.loop import Counters
+
+MESSAGE_LENGTH = 500
+
+
+@dataclass(slots=True)
+class _Outcome:
+    candidates: list[Candidate]
+    rejected: Counter[str]
+    error: str | None = None
+
+
+class SampleJob:
+    """Structures of one plan."""
+
+    def __init__(self, queue: Queue, plan: Plan, engines: EngineCache, run_id: int) -> None:
+        self.queue = queue
+        self.plan = plan
+        self.engines = engines
+        self.run_id = run_id
+
+    def compute(self, claims: Sequence[Claim]) -> list[_Outcome]:
+        """Return what came of each claimed task."""
+        return [self._sample(claim) for claim in claims]
+
+    def _sample(self, claim: Claim) -> _Outcome:
+        outcome = _Outcome([], Counter())
+        task = Task(claim.key, claim.row[0]["block"], claim.row[0]["payload"], int(claim.cost))
+        try:
+            for made in run_task(self.plan, task, engines=self.engines):
+                if isinstance(made, Rejection):
+                    outcome.rejected[made.code] += 1
+                else:
+                    outcome.candidates.append(made)
+        except Exception as error:
+            outcome.error = f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH]
+        return outcome
+
+    def write(
+        self, connection: Connection, claims: Sequence[Claim], outcome: Sequence[_Outcome]
+    ) -> Counters:
+        """Store structures and complete their tasks, where the leases are still held."""
+        counters = Counters()
+        for claim, made in zip(claims, outcome, strict=True):
+            if made.error is not None:
+                failure = TaskFailure(claim, "task_error", made.error, retry=False)
+                written = bool(self.queue.fail(connection, [failure]))
+                counters.failed += written
+            else:
+                written = sample_tasks.complete(
+                    connection,
+                    self.queue,
+                    claim,
+                    run_id=self.run_id,
+                    candidates=made.candidates,
+                    rejected=made.rejected,
+                )
+                counters.done += written
+            counters.late += not written
+        return counters
+
+    def budget(self) -> float | None:
+        """Return None: nothing is learned."""
+        return None
