@@ -21,8 +21,11 @@ from rich.table import Table
 
 
 def out() -> Console:
-    """Return the console for results."""
-    return Console(highlight=False, soft_wrap=True)
+    """Return the console for results; where it is no terminal, lines are as long as they need."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 1000
+    return console
 
 
 def err() -> Console:
@@ -90,10 +93,7 @@ def print_rows(
         )
     for row in listed:
         table.add_row(*(_cell(value) for value in row))
-    console = out()
-    if not console.is_terminal:
-        console.width = max(console.width, 200)
-    console.print(table)
+    out().print(table)
 
 
 def _cell(value: Any) -> str:  # noqa: PLR0911 - one line per kind

@@ -169,7 +169,7 @@ CREATE TABLE structure (
 	CONSTRAINT ck_structure_pbc CHECK (pbc BETWEEN 0 AND 7), 
 	CONSTRAINT ck_structure_n_periodic CHECK (n_periodic = (pbc & 1) + ((pbc >> 1) & 1) + ((pbc >> 2) & 1)), 
 	CONSTRAINT ck_structure_cell_where_periodic CHECK ((cell IS NULL) = (pbc = 0)), 
-	CONSTRAINT ck_structure_multiplicity CHECK (multiplicity >= 1 AND pbc = 0), 
+	CONSTRAINT ck_structure_multiplicity CHECK (multiplicity IS NULL OR (multiplicity >= 1 AND pbc = 0)), 
 	CONSTRAINT ck_structure_source_order CHECK (octet_length(source_order) = 2 * n_atoms), 
 	CONSTRAINT ck_structure_elements CHECK (cardinality(elements) >= 1), 
 	CONSTRAINT ck_structure_element_counts CHECK (cardinality(element_counts) = cardinality(elements)), 

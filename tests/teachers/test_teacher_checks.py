@@ -69,7 +69,9 @@ def test_a_crystal_has_no_parity():
 
 
 def test_a_squeezed_cell_is_refused():
-    squeezed = Structure(np.full(9, 1), np.random.default_rng(0).random((9, 3)), np.eye(3), (1,) * 3)
+    squeezed = Structure(
+        np.full(9, 1), np.random.default_rng(0).random((9, 3)), np.eye(3), (1,) * 3
+    )
     assert precheck(able(periodicity=frozenset({3})), squeezed).code == "volume"
 
 
@@ -85,7 +87,9 @@ def test_close_periodic_images_are_found(pbc):
     numbers = np.array([2, 2])
     assert has_close_atoms(Structure(numbers, positions, BOX, pbc), 0.3)
     assert not has_close_atoms(Structure(numbers, positions), 0.3)
-    assert not has_close_atoms(Structure(numbers, positions + [[0, 0, 0], [-1, 0, 0]], BOX, pbc), 0.3)
+    assert not has_close_atoms(
+        Structure(numbers, positions + [[0, 0, 0], [-1, 0, 0]], BOX, pbc), 0.3
+    )
 
 
 def test_an_atom_close_to_its_own_image_is_found():

@@ -47,8 +47,14 @@ def build(name, request, settings):
     )
 
 
+#: Of the real network, what its weights can change; the small one runs everything.
+ANI_CHECKS = {"order", "forces", "stress"}
+
+
 @pytest.mark.parametrize("check", CHECKS)
 def test_molecules(teacher, check, molecules):
+    if teacher.name == "fennol:ani1x" and check not in ANI_CHECKS:
+        pytest.skip("runs on the small model of the same kind")
     CHECKS[check](teacher, molecules)
 
 
@@ -56,6 +62,8 @@ def test_molecules(teacher, check, molecules):
 def test_crystals(teacher, check, crystals):
     if 3 not in teacher.capabilities.periodicity:
         pytest.skip("the teacher refuses crystals, which test_molecules proves")
+    if teacher.name == "fennol:ani1x" and check not in ANI_CHECKS:
+        pytest.skip("runs on the small model of the same kind")
     CHECKS[check](teacher, crystals)
 
 
@@ -83,9 +91,7 @@ class Grounded(PairTeacher):
         result = super().one(structure)
         lift = 0.01 * float(structure.positions[:, 2].sum())
         pull = np.array([0, 0, 0.01])
-        return dataclasses.replace(
-            result, energy=result.energy + lift, forces=result.forces - pull
-        )
+        return dataclasses.replace(result, energy=result.energy + lift, forces=result.forces - pull)
 
 
 class Indexed(PairTeacher):
@@ -119,11 +125,13 @@ def test_a_broken_teacher_is_caught(broken, check, molecules):
         CHECKS[check](broken(), molecules)
 
 
-def test_a_teacher_that_ignores_charge_is_caught(molecules):
-    teacher = PairTeacher()
-    teacher.capabilities = dataclasses.replace(teacher.capabilities, elements=frozenset(range(119)))
-    with pytest.raises((ContractError, StopIteration)):
-        CHECKS["one_bad"](teacher, molecules)
+def test_failures_are_no_agreement(molecules):
+    class Failing(PairTeacher):
+        def compute(self, batch):
+            raise ValueError("never works")
+
+    with pytest.raises(ContractError, match="never works"):
+        CHECKS["order"](Failing(), molecules)
 
 
 def test_stress_where_none_belongs_is_caught(molecules):

@@ -97,7 +97,7 @@ def sample(run_id: int, device: str, lease: float) -> None:
         _work(
             database,
             SAMPLE_TASKS,
-            plan.digest,
+            plan.sampling_digest,
             job,
             kind="sample",
             device=device,

@@ -129,15 +129,19 @@ def _database(settings: Settings) -> list[Check]:
 def _teachers(settings: Settings) -> list[Check]:
     from mlffdb.teachers import registry
 
-    checks = []
+    ready: list[str] = []
+    others: dict[tuple[str, str], list[str]] = {}
     for name in registry.names():
-        readiness = registry.readiness(name, settings)
-        checks.append(
-            Check("teacher", "ok", f"{name} is ready")
-            if readiness.ready
-            else Check("teacher", "note", f"{name}: {readiness.reason}", readiness.remedy)
-        )
-    return checks
+        found = registry.readiness(name, settings)
+        if found.ready:
+            ready.append(name)
+        else:
+            others.setdefault((found.reason, found.remedy), []).append(name)
+    checks = [Check("teacher", "ok", f"ready: {', '.join(ready)}")] if ready else []
+    return checks + [
+        Check("teacher", "note", f"{', '.join(names)}: {reason}", remedy)
+        for (reason, remedy), names in others.items()
+    ]
 
 
 def _devices() -> list[Check]:

@@ -19,17 +19,27 @@ MAX_COMPLAINTS = 10
 
 def plan_error(error: ValidationError, where: str, lines: dict[Path, int]) -> PlanError:
     """Return *error* as a PlanError: a line of text for each complaint, at most ten."""
-    complaints = error.errors(include_url=False)
-    texts = [_complaint(dict(complaint), where, lines) for complaint in complaints]
+    complaints = [dict(complaint) for complaint in error.errors(include_url=False)]
+    texts = [_complaint(one, where, lines) for one in complaints if not _follows(one, complaints)]
     if len(texts) > MAX_COMPLAINTS:
         texts[MAX_COMPLAINTS:] = [f"… and {len(texts) - MAX_COMPLAINTS} more"]
     return PlanError("\n".join(texts))
+
+
+def _follows(complaint: dict[str, Any], complaints: list[dict[str, Any]]) -> bool:
+    """Whether a list is only too short because its entries are wrong."""
+    loc = complaint["loc"]
+    return complaint["type"] == "too_short" and any(
+        other["loc"][: len(loc)] == loc and other is not complaint for other in complaints
+    )
 
 
 def _complaint(complaint: dict[str, Any], where: str, lines: dict[Path, int]) -> str:
     loc = complaint["loc"]
     if complaint["type"] == "misfit":
         loc = (*loc, "methods", complaint["ctx"]["at"])
+    if complaint["type"] == "union_tag_invalid":
+        loc = (*loc, "type")
     path = _known_path(loc, lines)
     line = f", line {lines[path]}" if path else ""
     return f"{where}{line}: {_written(path)}{_said(complaint)}"

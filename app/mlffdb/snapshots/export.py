@@ -263,9 +263,9 @@ def _placed(connection: Connection, name: str, structures: Ids, components: Ids)
     """Return the structures of all published versions of *name*."""
     rows = copy_out(
         connection,
-        "SELECT DISTINCT structure_id, array_position(%(splits)s::text[], split) - 1"
-        " FROM snapshot_member JOIN snapshot USING (snapshot_id)"
-        " WHERE name = %(name)s AND status = 'published'",
+        "SELECT DISTINCT structure_id, array_position(%(splits)s::text[], m.split) - 1"
+        " FROM snapshot_member m JOIN snapshot s USING (snapshot_id)"
+        " WHERE s.name = %(name)s AND s.status = 'published'",
         {"structure_id": "S16", "split": ">i4"},
         {"name": name, "splits": list(SPLITS)},
     )

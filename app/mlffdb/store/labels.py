@@ -9,11 +9,12 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg2.extensions import QuotedString
 from psycopg2.extras import Json, execute_values
 from sqlalchemy import Connection, bindparam, text
 
 from mlffdb.store.database import driver_cursor
-from mlffdb.store.queue import LABEL_TASKS, Claim, Queue
+from mlffdb.store.queue import BY_KEY, LABEL_TASKS, Claim, Queue
 from mlffdb.store.records import encode_forces
 from mlffdb.store.schema.base import JSON
 
@@ -156,7 +157,7 @@ FROM input i JOIN mine ON mine.structure_id = i.key
 ON CONFLICT (structure_id, teacher_id) DO NOTHING
 RETURNING structure_id"""
 
-_LABEL_TEMPLATE = """(%s::uuid, %s::smallint, %s::integer, %s::double precision, %s::bytea,
+LABEL_TEMPLATE = """(%s::uuid, %s::smallint, %s::integer, %s::double precision, %s::bytea,
     %s::double precision[], %s::real, %s::real, %s::real, %s::smallint, %s::smallint, %s::integer,
     %s::real, %s::jsonb)"""
 
@@ -176,21 +177,26 @@ def complete(
     assert queue.table is LABEL_TASKS
     if not labels:
         return set()
-    rows = [_values(label) for label in sorted(labels, key=lambda label: str(label.claim.key))]
+    rows = [label_values(label) for label in sorted(labels, key=lambda label: str(label.claim.key))]
+    statement = BY_KEY + completion_sql(queue, run_id, device)
     with driver_cursor(connection) as cursor:
-        statement = _COMPLETE.format(
-            teacher=int(queue.scope),
-            worker=queue.worker_id,
-            run="NULL::bigint" if run_id is None else int(run_id),
-            device=cursor.mogrify("%s", (device,)).decode().replace("%", "%%"),
-        )
         written = execute_values(
-            cursor, statement, rows, _LABEL_TEMPLATE, page_size=len(rows), fetch=True
+            cursor, statement, rows, LABEL_TEMPLATE, page_size=len(rows), fetch=True
         )
     return {UUID(str(row[0])) for row in written}
 
 
-def _values(label: LabelRow) -> tuple[Any, ...]:
+def completion_sql(queue: Queue, run_id: int | None, device: str) -> str:
+    """Return the statement that completes, with one %s for the rows of LABEL_TEMPLATE."""
+    return _COMPLETE.format(
+        teacher=int(queue.scope),
+        worker=queue.worker_id,
+        run="NULL::bigint" if run_id is None else int(run_id),
+        device=QuotedString(device).getquoted().decode().replace("%", "%%"),
+    )
+
+
+def label_values(label: LabelRow) -> tuple[Any, ...]:
     forces = label.forces
     return (
         str(label.claim.key),

@@ -31,6 +31,11 @@ BACKOFF_SECONDS = 5.0  # doubled with every attempt, ± 10 %
 CURSOR_SECONDS = 30.0
 MESSAGE_LENGTH = 1000
 
+#: A claim or completion goes by the keys of its rows, whatever the planner's statistics say: at
+#: batches of 1,024 it was seen to turn to scans of the whole queue. Within the transaction only.
+BY_KEY = """SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;"""
+
 LOST = "worker_lost"
 LOST_MESSAGE = "its workers died or hung {attempts} times; see `mlffdb status`"
 
@@ -138,7 +143,7 @@ class Queue:
                 f" CAST(:cost AS real), CAST(:key AS {table.key_type}))"
             )
             parameters |= {"priority": cursor[0], "cost": cursor[1], "key": str(cursor[2])}
-        rows = connection.execute(text(_claim_sql(table, after)), parameters).all()
+        rows = connection.execute(text(BY_KEY + claim_sql(table, after)), parameters).all()
         if len(rows) < limit and budget is None:
             self._cursor = None
         elif rows:
@@ -207,7 +212,10 @@ RETURNING 1"""
 
         Returns how many there were.
         """
-        return recover(connection, self.table, self.scope)
+        found = recover(connection, self.table, self.scope)
+        if found:
+            self._cursor = None
+        return found
 
     def open_tasks(self, connection: Connection) -> int:
         """Return how many tasks are pending or running."""
@@ -264,7 +272,8 @@ FROM expired e WHERE q.{table.scope} = e.{table.scope} AND q.{table.key} = e.{ta
     return int(result.rowcount)
 
 
-def _claim_sql(table: TaskTable, after: str) -> str:
+def claim_sql(table: TaskTable, after: str = "") -> str:
+    """Return the statement that claims; *after* is the cursor's condition."""
     return f"""
 WITH candidate AS (
     SELECT {table.scope}, {table.key}, priority, cost FROM {table.name}

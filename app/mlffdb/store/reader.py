@@ -171,7 +171,7 @@ def _explain(error: psycopg2.Error) -> str:
     message = first_line(error)
     hint = getattr(error.diag, "message_hint", None)
     if error.pgcode == "42501":  # insufficient privilege
-        hint = f"only the documented views can be read: {', '.join(views.BY_NAME)}"
+        hint = "only the documented views can be read; `mlffdb sql --views` lists them"
     return f"{message}; {hint}" if hint else message
 
 

@@ -30,10 +30,14 @@ ADAPTER = 1
 BUDGET = 1024.0  # atoms of a batch
 ATOMS_PER_SLOT = 16  # a smaller structure counts as so many atoms: slots are as fixed as atoms
 SMALLEST_SHAPE = 32  # atoms
-#: Room above the need: little for the first batch, since a run of similar structures needs no
-#: more, and plenty when that proves too small, since each further growth is a compilation.
-FIRST_MARGIN, FIRST_SPARE = 1.05, 1 / 64
-GROWTH_MARGIN, GROWTH_SPARE = 1.3, 1 / 16
+SINGLE_SYSTEMS = 2  # a structure alone, and the system that takes the padding
+#: Room above the need, as (factor for pairs and angles, share of the atoms for each element).
+#: Little for the first batch, since a run of similar structures needs no more, and plenty when
+#: that proves too small, since each further growth is a compilation.
+FIRST_ROOM = (1.05, 1 / 64)
+GROWTH_ROOM = (1.3, 1 / 16)
+#: A structure alone costs next to nothing, and the next one alone is likely another.
+SINGLE_ROOM = (2.0, 1 / 4)
 PADDING_CELL = 1000.0  # Å
 #: The host lists all pairs of a structure before it filters them.
 MAX_ATOMS = 10_000
@@ -119,25 +123,28 @@ class FennolTeacher(Teacher):
     def _prepare(self, shape: Shape, inputs: Mapping[str, NDArray[Any]]) -> tuple[Any, Any]:
         """Return the sizes of all lists and the model's data, padded to these sizes."""
         preprocess = self._model.preprocessing
+        single = shape.systems == SINGLE_SYSTEMS
         known = self._states.get(shape)
         if known is None:
-            first = _with_margin(preprocess.init(), FIRST_MARGIN, FIRST_SPARE * shape.atoms)
-            state, data = preprocess(first, inputs)
+            room = SINGLE_ROOM if single else FIRST_ROOM
+            state, data = preprocess(_with_room(preprocess.init(), room, shape), inputs)
             return state, data
         state, data = preprocess(known, inputs)
         if state == known:
             return state, data
         # one list was too short; all grow now, or each would cost a compilation of its own
-        roomy = _with_margin(preprocess.init(), GROWTH_MARGIN, GROWTH_SPARE * shape.atoms)
-        state, data = preprocess(_larger(state, preprocess(roomy, inputs)[0]), inputs)
+        room = SINGLE_ROOM if single else GROWTH_ROOM
+        roomy, _ = preprocess(_with_room(preprocess.init(), room, shape), inputs)
+        state, data = preprocess(_larger(state, roomy), inputs)
         return state, data
 
     def _shape(self, batch: Sequence[Structure]) -> Shape:
         periodic = batch[0].n_periodic == 3
         n_atoms = sum(structure.n_atoms for structure in batch)
         if len(batch) == 1:
-            return Shape(max(SMALLEST_SHAPE, _power_of_two(n_atoms)), 2, periodic)
-        return Shape(int(self.budget), int(self.budget) // ATOMS_PER_SLOT + 1, periodic)
+            return Shape(max(SMALLEST_SHAPE, _power_of_two(n_atoms)), SINGLE_SYSTEMS, periodic)
+        slots = max(int(self.budget) // ATOMS_PER_SLOT, 2)
+        return Shape(int(self.budget), slots + 1, periodic)
 
     def _split(
         self,
@@ -257,18 +264,15 @@ def _elements(model: Any, path: Path) -> frozenset[int]:
     return frozenset(atomic_numbers[symbol] for symbol in symbols)
 
 
-def _with_margin(state: Any, factor: float, spare_atoms: float) -> Any:
-    """Return the preprocessing state with other room for growth.
-
-    Lists of pairs and angles grow to *factor* times the need, those of an element's atoms to
-    *spare_atoms* above it.
-    """
+def _with_room(state: Any, room: tuple[float, float], shape: Shape) -> Any:
+    """Return the preprocessing state with other *room* for growth (see FIRST_ROOM)."""
+    factor, spare = room
     layers = []
     for layer in state["layers_state"]:
         if "nblist_mult_size" in layer:
             layers.append(layer.copy({"nblist_mult_size": factor}))
         elif "sizes" in layer:
-            layers.append(layer.copy({"add_atoms": int(spare_atoms)}))
+            layers.append(layer.copy({"add_atoms": int(spare * shape.atoms)}))
         else:
             layers.append(layer)
     return state.copy({"layers_state": tuple(layers)})

@@ -143,18 +143,20 @@ class _Graphs05:
         from orb_models.forcefield.atomic_system import SystemConfig, ase_atoms_to_atom_graphs
 
         config = SystemConfig(radius=CUTOFF, max_num_neighbors=MAX_NEIGHBOURS)
-        graphs = [
-            ase_atoms_to_atom_graphs(
-                _bare_atoms(structure),
-                config,
-                wrap=False,
-                edge_method=self.edge_method,
-                device=torch.device("cpu"),
-                output_dtype=torch.float32,
-                graph_construction_dtype=torch.float32,
-            )
-            for structure in batch
-        ]
+        with warnings.catch_warnings():  # it hands a torch tensor to ASE, which numpy 2 deprecates
+            warnings.simplefilter("ignore", DeprecationWarning)
+            graphs = [
+                ase_atoms_to_atom_graphs(
+                    _bare_atoms(structure),
+                    config,
+                    wrap=False,
+                    edge_method=self.edge_method,
+                    device=torch.device("cpu"),
+                    output_dtype=torch.float32,
+                    graph_construction_dtype=torch.float32,
+                )
+                for structure in batch
+            ]
         return base.batch_graphs(graphs).to(self._device)
 
 

@@ -68,17 +68,17 @@ class StructureBatch:
     def finite(self) -> NDArray[np.bool_]:
         """(B,) whether all coordinates and periodic cell vectors are finite numbers."""
         arrays = self.structures
-        broken = self.owner[~np.isfinite(arrays.positions).all(axis=1)]
-        finite: NDArray[np.bool_] = (np.isfinite(arrays.cells).all(axis=2) | ~arrays.pbc).all(
-            axis=1
-        )
+        broken = self.owner[np.any(~np.isfinite(arrays.positions), axis=1)]
+        sound = np.all(np.isfinite(arrays.cells), axis=2) | ~arrays.pbc
+        finite: NDArray[np.bool_] = np.all(sound, axis=1)
         finite[broken] = False
         return finite
 
     @cached_property
     def n_periodic(self) -> NDArray[np.int64]:
         """(B,) number of periodic directions."""
-        return self.structures.pbc.sum(axis=1)
+        count: NDArray[np.int64] = np.sum(self.structures.pbc, axis=1, dtype=np.int64)
+        return count
 
     @cached_property
     def n_electrons(self) -> NDArray[np.int64]:
@@ -129,12 +129,13 @@ class LabelBatch(StructureBatch):
     @cached_property
     def has_stress(self) -> NDArray[np.bool_]:
         """(B,) whether there is a stress."""
-        return ~np.isnan(self.labels.stresses).all(axis=1)
+        stated: NDArray[np.bool_] = np.any(~np.isnan(self.labels.stresses), axis=1)
+        return stated
 
     @cached_property
     def broken_forces(self) -> NDArray[np.int64]:
         """(B,) atoms whose force is not finite."""
-        return self.count(~np.isfinite(self.labels.forces).all(axis=1))
+        return self.count(np.any(~np.isfinite(self.labels.forces), axis=1))
 
     def sum_per_structure(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(B, 3) sums over the atoms of each structure of *values* (N, 3)."""
@@ -144,7 +145,8 @@ class LabelBatch(StructureBatch):
     @cached_property
     def summable(self) -> NDArray[np.bool_]:
         """(B,) whether all forces are finite."""
-        return self.broken_forces == 0
+        sound: NDArray[np.bool_] = self.broken_forces == 0
+        return sound
 
 
 def finding(

@@ -23,13 +23,20 @@ from numpy.typing import NDArray
 
 from mlffdb.structures import StructureArrays
 from mlffdb.validation.batch import StructureBatch, finding, value_of
+from mlffdb.validation.energy import element_counts
 from mlffdb.validation.finding import Finding
 from mlffdb.validation.registry import set_check
-from mlffdb.validation.superposition import Shape, lattice_shape, rmsd_periodic, rmsd_rigid
+from mlffdb.validation.superposition import (
+    Shape,
+    lattice_shape,
+    rmsd_matched,
+    rmsd_periodic,
+    superpose,
+)
 from mlffdb.validation.thresholds import Thresholds
 
 #: Candidates looked at per structure where a block is so dense that all pairs would be too many.
-NEIGHBOURS = 32
+NEIGHBOURS = 16
 _CHUNK = 2_000  # structures whose neighbours are held at a time
 
 _WAVES = np.array(
@@ -44,15 +51,17 @@ def find_duplicates(
 ) -> list[tuple[int, int, float]]:
     """Return pairs (i, j, RMSD in Å), i < j, of structures within *tolerance* (Å) of each other.
 
-    Where more than `NEIGHBOURS` structures lie within the tolerance of one, the nearest are
-    compared, so that the pairs still join all of them but are not all possible ones.
+    Where more than `NEIGHBOURS` structures look alike, only the nearest of each are compared, so
+    that not all pairs are listed.
     """
     batch = StructureBatch(structures, _NO_LIMITS)
     found = []
     for block in _blocks(batch):
         shapes = [_shape(structures, int(index)) for index in block]
-        for first, second in _candidates(shapes, tolerance):
-            distance = _distance(shapes[first], shapes[second], tolerance)
+        pairs = list(_candidates(shapes, tolerance))
+        for (first, second), distance in zip(
+            pairs, _distances(shapes, pairs, tolerance), strict=True
+        ):
             if distance <= tolerance:
                 low, high = sorted((int(block[first]), int(block[second])))
                 found.append((low, high, distance))
@@ -81,12 +90,10 @@ _NO_LIMITS = Thresholds({})
 def _blocks(batch: StructureBatch) -> Iterator[NDArray[np.intp]]:
     """Yield the structures, two at least, that agree in all that a motion cannot change."""
     arrays = batch.structures
-    counts = np.zeros((len(batch), 256), dtype=np.int32)
-    np.add.at(counts, (batch.owner, arrays.numbers), 1)
-    counts = counts[:, counts.any(axis=0)]
+    counts = element_counts(arrays, np.unique(arrays.numbers).tolist())
     compared = batch.finite & ((batch.n_periodic == 0) | (batch.n_periodic == 3))
-    state = [arrays.charges, arrays.multiplicities, batch.n_periodic]
-    keys = np.hstack([counts, np.stack(state, axis=1).astype(np.int32)])[compared]
+    state = np.stack([arrays.charges, arrays.multiplicities, batch.n_periodic], axis=1)
+    keys = np.hstack([counts.astype(np.int32), state.astype(np.int32)])[compared]
     members = np.flatnonzero(compared)
     _, kind = np.unique(keys, axis=0, return_inverse=True)
     order = np.argsort(kind.reshape(-1), kind="stable")
@@ -136,8 +143,25 @@ def _agree(first: NDArray[np.float64], second: NDArray[np.float64], tolerance: f
     return bool(np.linalg.norm(first - second) <= 1.001 * tolerance * np.sqrt(len(first)))
 
 
-def _distance(first: Shape, second: Shape, tolerance: float) -> float:
-    return (rmsd_rigid if first.cell is None else rmsd_periodic)(first, second, tolerance)
+def _distances(
+    shapes: list[Shape], pairs: list[tuple[int, int]], tolerance: float
+) -> Iterator[float]:
+    """Yield the RMSD of each pair, infinity where it is above *tolerance*."""
+    if shapes[0].cell is not None:
+        for first, second in pairs:
+            yield rmsd_periodic(shapes[first], shapes[second], tolerance)
+        return
+    for start in range(0, len(pairs), _CHUNK):
+        chunk = pairs[start : start + _CHUNK]
+        here = np.stack([shapes[first].positions for first, _ in chunk])
+        there = np.stack([shapes[second].positions for _, second in chunk])
+        in_order = superpose(here, there)
+        for (first, second), distance in zip(chunk, in_order, strict=True):
+            same = np.array_equal(shapes[first].numbers, shapes[second].numbers)
+            if same and distance <= tolerance:
+                yield float(distance)
+            else:
+                yield rmsd_matched(shapes[first], shapes[second], tolerance)
 
 
 def _moments(shape: Shape) -> NDArray[np.float64]:
@@ -150,13 +174,15 @@ def _moments(shape: Shape) -> NDArray[np.float64]:
     by_element = [
         np.sqrt(squares[shape.numbers == number].sum()) for number in np.unique(shape.numbers)
     ]
-    return np.concatenate([values, by_element]) / root
+    marks: NDArray[np.float64] = np.concatenate([values, by_element]) / root
+    return marks
 
 
 def _sorted_radii(shape: Shape) -> NDArray[np.float64]:
     """(n_atoms,) distances to the centre, Å, sorted within each element."""
     radii = np.sqrt((shape.positions**2).sum(axis=1))
-    return radii[np.lexsort((radii, shape.numbers))]
+    radii_in_order: NDArray[np.float64] = radii[np.lexsort((radii, shape.numbers))]
+    return radii_in_order
 
 
 def _wave_marks(shape: Shape) -> NDArray[np.float64]:

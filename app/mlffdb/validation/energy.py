@@ -110,7 +110,9 @@ class EnergyFit:
         if not self.judged:
             return residuals * np.nan
         sizes = _sizes(_rows(counts, charges))
-        return residuals / np.maximum(self.per_atom * sizes, self.per_root_atom * np.sqrt(sizes))
+        spread = np.maximum(self.per_atom * sizes, self.per_root_atom * np.sqrt(sizes))
+        scores: NDArray[np.float64] = residuals / spread
+        return scores
 
     def z_in_group(
         self, counts: ArrayLike, charges: ArrayLike, energies: ArrayLike
@@ -125,7 +127,9 @@ class EnergyFit:
         keys, kind = np.unique(_keys(counts, charges), axis=0, return_inverse=True)
         medians = np.array([self.groups.get(key.tobytes(), np.nan) for key in keys])
         roots = np.sqrt(_sizes(_rows(counts, charges)))
-        return (residuals - medians[kind.reshape(-1)]) / (self.per_root_atom * roots)
+        off = residuals - medians[kind.reshape(-1)]
+        scores: NDArray[np.float64] = off / (self.per_root_atom * roots)
+        return scores
 
     def findings(
         self,
@@ -157,7 +161,7 @@ class EnergyFit:
                 yield unusual, float(overall[index])
 
         found = []
-        for index in np.flatnonzero(np.isfinite(residuals)):
+        for index in np.flatnonzero(np.isfinite(residuals)).tolist():
             for limit, score in limits(index):
                 if abs(score) > value_of(limit) and not set(limit.exempt_tags) & set(marks[index]):
                     message = (
@@ -311,12 +315,12 @@ def _fit(
 def _notes(
     elements: tuple[int, ...], rows: NDArray[np.float64], basis: NDArray[np.float64]
 ) -> list[str]:
-    used = rows.any(axis=0)
+    used: NDArray[np.bool_] = np.any(rows, axis=0)
     if len(basis) == used.sum():
         return []
     names = [*(chemical_symbols[number] for number in elements), "positive charge"]
     names.append("negative charge")
-    fixed = (basis**2).sum(axis=0) > 1.0 - 1e-9
+    fixed: NDArray[np.bool_] = (basis**2).sum(axis=0) > 1.0 - 1e-9
     tied = [name for name, use, sure in zip(names, used, fixed, strict=True) if use and not sure]
     return [
         f"rank {len(basis)} of {int(used.sum())}: the energies of {', '.join(tied)} cannot be told "

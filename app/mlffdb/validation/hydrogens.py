@@ -74,7 +74,7 @@ def missing_hydrogens(batch: StructureBatch) -> Iterator[Finding]:
         & ~_may_be_carbon(batch, missing)
         & ~_too_small(batch)
     )
-    for index in np.flatnonzero(flagged & batch.finite & batch.judged(limit)):
+    for index in np.flatnonzero(flagged & batch.finite & batch.judged(limit)).tolist():
         start, stop = batch.structures.offsets[index : index + 2]
         atoms = start + np.flatnonzero(missing[start:stop])
         message = (
@@ -89,7 +89,7 @@ def missing_hydrogens(batch: StructureBatch) -> Iterator[Finding]:
 class _Surroundings:
     """Of each atom: its bonds, the sums of their orders and unit vectors, and what they touch."""
 
-    neighbours: NDArray[np.int64]
+    neighbours: NDArray[np.intp]
     orders: NDArray[np.float64]
     lean: NDArray[np.float64]
     on_metal: NDArray[np.bool_]
@@ -116,7 +116,7 @@ def _surroundings(batch: StructureBatch) -> _Surroundings:
     numbers, pairs, total = batch.structures.numbers, batch.pairs, len(batch.owner)
     lengths = np.maximum(pairs.distances, 1e-6)
     reference = RADII[numbers[pairs.first]] + RADII[numbers[pairs.second]]
-    order = np.clip(np.exp((reference - lengths) / DECAY), 1.0, 3.0)
+    order: NDArray[np.float64] = np.clip(np.exp((reference - lengths) / DECAY), 1.0, 3.0)
     unit = pairs.vectors / lengths[:, None]
     centre = np.concatenate([pairs.first, pairs.second])
     other = np.concatenate([pairs.second, pairs.first])
@@ -129,7 +129,7 @@ def _surroundings(batch: StructureBatch) -> _Surroundings:
     on_chalcogen[centre[_CHALCOGEN[numbers[other]]]] = True
     return _Surroundings(
         np.bincount(centre, minlength=total),
-        np.bincount(centre, np.concatenate([order, order])[kept], minlength=total),
+        np.bincount(centre, np.concatenate([order, order])[kept], minlength=total).astype(float),
         np.sqrt(sums[0] ** 2 + sums[1] ** 2 + sums[2] ** 2),
         on_metal,
         on_chalcogen,
@@ -146,11 +146,15 @@ def _may_be_carbon(batch: StructureBatch, missing: NDArray[np.float64]) -> NDArr
     """(B,) whether this is pure carbon with most atoms closed: a cluster, a flake, a surface."""
     sizes = batch.structures.n_atoms
     pure = batch.count(batch.structures.numbers == 6) == sizes
-    return pure & (batch.count(missing > 0) < OPEN_CARBON * sizes)
+    mostly_closed: NDArray[np.bool_] = batch.count(missing > 0) < OPEN_CARBON * sizes
+    result: NDArray[np.bool_] = pure & mostly_closed
+    return result
 
 
 def _too_small(batch: StructureBatch) -> NDArray[np.bool_]:
     """(B,) whether there are too few heavy atoms to tell: one, or two without carbon."""
     numbers = batch.structures.numbers
     heavy = batch.count(numbers > 1)
-    return (heavy < 2) | (heavy == 2) & (batch.count(numbers == 6) == 0)
+    without_carbon = batch.count(numbers == 6) == 0
+    small: NDArray[np.bool_] = (heavy < 2) | (heavy == 2) & without_carbon
+    return small

@@ -23,7 +23,7 @@ def not_finite(batch: LabelBatch) -> Iterator[Finding]:
     stress = (~np.isfinite(batch.labels.stresses)).sum(axis=1) * batch.has_stress
     broken = bad_energy | (batch.broken_forces > 0) | (stress > 0)
     bad_forces = ~np.isfinite(batch.labels.forces)
-    for index in np.flatnonzero(broken & batch.judged(limit)):
+    for index in np.flatnonzero(broken & batch.judged(limit)).tolist():
         start, stop = batch.structures.offsets[index : index + 2]
         in_forces = bad_forces[start:stop]
         parts = [
@@ -50,7 +50,7 @@ def force_max(batch: LabelBatch) -> Iterator[Finding]:
     squares = np.einsum("nk,nk->n", batch.labels.forces, batch.labels.forces)
     strong = np.flatnonzero(squares > value_of(limit) ** 2)  # NaN is never larger
     judged = batch.judged(limit) & batch.summable
-    for index in np.unique(batch.owner[strong]):
+    for index in np.unique(batch.owner[strong]).tolist():
         if not judged[index]:
             continue
         start, stop = batch.structures.offsets[index : index + 2]
@@ -119,7 +119,7 @@ def stress_max(batch: LabelBatch) -> Iterator[Finding]:
     if limit is None:
         return
     largest = np.abs(batch.labels.stresses).max(axis=1) * GPA_PER_EV_A3
-    for index in np.flatnonzero((largest > value_of(limit)) & batch.judged(limit)):
+    for index in np.flatnonzero((largest > value_of(limit)) & batch.judged(limit)).tolist():
         if np.isfinite(largest[index]):
             message = f"a component of the stress is {largest[index]:.1f} GPa"
             yield finding("stress_max", limit, index, float(largest[index]), message)
@@ -136,5 +136,5 @@ def _worst_limit(
             continue
         crossed = ~done & batch.judged(limit) & (value > value_of(limit))
         done = done | crossed
-        for index in np.flatnonzero(crossed):
+        for index in np.flatnonzero(crossed).tolist():
             yield int(index), name

@@ -92,9 +92,9 @@ def _dense_block(structures: StructureArrays, block: NDArray[np.int64], size: in
     padding = slots >= structures.n_atoms[block]
     atoms = np.where(padding, starts, starts + slots)  # (size, block)
     moved = structures.positions[atoms] - structures.positions[starts]
-    single = np.abs(moved).max(initial=0.0) < _MAX_FLOAT32_EXTENT
+    kind = np.float32 if np.abs(moved).max(initial=0.0) < _MAX_FLOAT32_EXTENT else np.float64
     # (3, size, block): the structures run along the fastest axis
-    points = np.moveaxis(moved, 2, 0).astype(np.float32 if single else np.float64, order="C")
+    points: NDArray[Any] = np.moveaxis(moved, 2, 0).astype(kind, order="C")
     reach = RADII[structures.numbers[atoms]].astype(points.dtype) * points.dtype.type(MAX_RATIO)
     reach += points.dtype.type(_SLACK)
     far = 1e12 * (slots + 1.0)  # padding is far from everything, itself included
@@ -167,7 +167,7 @@ class _Search:
 def complete_cells(cells: NDArray[np.float64], pbc: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return (C, 3, 3) cells whose vectors along axes that are not periodic are unit normals."""
     frames = np.where(pbc[:, :, None], cells, 0.0)
-    for index in np.flatnonzero(~pbc.all(axis=1)):
+    for index in np.flatnonzero(~pbc.all(axis=1)).tolist():
         # the right singular vectors of zero singular values span what the lattice does not
         normals = np.linalg.svd(frames[index])[2][int(pbc[index].sum()) :]
         frames[index][~pbc[index]] = normals
@@ -200,8 +200,9 @@ def _are_sane(
     images = np.where(pbc, 2.0 * np.ceil(cutoffs[:, None] / heights) + 1.0, 1.0).prod(axis=1)
     volumes = np.abs(np.linalg.det(frames)) * cutoffs ** (3 - pbc.sum(axis=1))
     neighbours = n_atoms * 4.2 * cutoffs**3 / volumes
-    periodic: NDArray[np.bool_] = pbc.any(axis=1)
-    return ~periodic | ((images <= _MAX_IMAGES) & (n_atoms * neighbours <= _MAX_PAIRS))
+    few: NDArray[np.bool_] = (images <= _MAX_IMAGES) & (n_atoms * neighbours <= _MAX_PAIRS)
+    isolated: NDArray[np.bool_] = ~np.any(pbc, axis=1)
+    return few | isolated
 
 
 def _guarded(
@@ -233,7 +234,7 @@ def _guarded(
         if np.linalg.norm(nearest) < cutoff / 10:
             largest = np.array([radii.argmax()])
             return largest, largest, nearest[None]
-        points = _near_cell(points, frame, np.linalg.inv(frame), pbc)
+        points = _near_cell(points, frame, np.linalg.inv(frame).astype(np.float64), pbc)
         while not sane():
             cutoff *= 0.7
     kept = _crowded(points, cutoff) if len(points) > _CROWD else np.arange(len(points))

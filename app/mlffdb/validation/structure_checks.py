@@ -22,7 +22,7 @@ def structure_not_finite(batch: StructureBatch) -> Iterator[Finding]:
     if limit is None:
         return
     broken = ~np.isfinite(batch.structures.positions)
-    for index in np.flatnonzero(~batch.finite & batch.judged(limit)):
+    for index in np.flatnonzero(~batch.finite & batch.judged(limit)).tolist():
         start, stop = batch.structures.offsets[index : index + 2]
         cell = batch.structures.cells[index][batch.structures.pbc[index]]
         count = int(broken[start:stop].sum() + (~np.isfinite(cell)).sum())
@@ -89,7 +89,7 @@ def multiplicity_unknown(batch: StructureBatch) -> Iterator[Finding]:
         return
     unknown = (batch.n_periodic == 0) & (batch.structures.multiplicities == 0)
     odd = batch.n_electrons % 2 == 1
-    for index in np.flatnonzero(unknown & odd & batch.judged(limit)):
+    for index in np.flatnonzero(unknown & odd & batch.judged(limit)).tolist():
         message = (
             f"{batch.n_electrons[index]} electrons (charge {batch.structures.charges[index]}) are "
             "an odd number and no multiplicity is stated; state charge and multiplicity"
@@ -114,7 +114,7 @@ def multiplicity_parity(batch: StructureBatch) -> Iterator[Finding]:
     stated = multiplicities > 0
     odd_sum = (electrons + multiplicities) % 2 == 0
     wrong = stated & (odd_sum | (multiplicities > electrons + 1)) | (electrons < 0)
-    for index in np.flatnonzero(wrong & (batch.n_periodic == 0) & batch.judged(limit)):
+    for index in np.flatnonzero(wrong & (batch.n_periodic == 0) & batch.judged(limit)).tolist():
         message = (
             f"multiplicity {multiplicities[index] or 'unstated'} is impossible with "
             f"{electrons[index]} electrons (charge {batch.structures.charges[index]})"
@@ -138,12 +138,14 @@ def volume_per_atom(batch: StructureBatch) -> Iterator[Finding]:
     volumes = determinants / batch.structures.n_atoms
     low = batch.thresholds.active("volume_per_atom_min")
     if low is not None:
-        for index in np.flatnonzero(bulk & (volumes < value_of(low)) & batch.judged(low)):
+        for index in np.flatnonzero(bulk & (volumes < value_of(low)) & batch.judged(low)).tolist():
             message = f"{volumes[index]:.2f} Å³ per atom is denser than any solid"
             yield finding("volume_per_atom", low, index, float(volumes[index]), message)
     high = batch.thresholds.active("volume_per_atom_max")
     if high is not None:
-        for index in np.flatnonzero(bulk & (volumes > value_of(high)) & batch.judged(high)):
+        for index in np.flatnonzero(
+            bulk & (volumes > value_of(high)) & batch.judged(high)
+        ).tolist():
             if not _has_vacuum(batch, int(index)):
                 message = f"{volumes[index]:.1f} Å³ per atom is thinner than any solid"
                 yield finding("volume_per_atom", high, index, float(volumes[index]), message)

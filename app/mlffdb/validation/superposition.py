@@ -35,23 +35,35 @@ def lattice_shape(
     """
     triangle = np.linalg.cholesky(cell @ cell.T)
     triangle[2, 2] *= np.sign(np.linalg.det(cell))
-    return Shape(numbers, positions @ np.linalg.inv(cell) @ triangle, triangle)
+    turned = triangle.astype(np.float64)
+    return Shape(numbers, positions @ np.linalg.inv(cell) @ turned, turned)
 
 
-def rmsd_rigid(first: Shape, second: Shape, tolerance: float) -> float:
+def superpose(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (P,) RMSD of centred positions (P, n_atoms, 3), Å, after the best proper rotation.
+
+    Kabsch, Acta Cryst. A32 (1976) 922.
+    """
+    covariances = np.einsum("pni,pnj->pij", first, second)
+    left, _, right = np.linalg.svd(covariances)
+    signs = np.ones((len(first), 3))
+    signs[:, 2] = np.sign(np.linalg.det(left) * np.linalg.det(right))
+    rotations = (left * signs[:, None, :]) @ right
+    rest = first @ rotations - second
+    distances: NDArray[np.float64] = np.sqrt((rest**2).sum(axis=(1, 2)) / first.shape[1])
+    return distances
+
+
+def rmsd_matched(first: Shape, second: Shape, tolerance: float) -> float:
     """Return the RMSD (Å) of isolated structures after the best rotation and matching of atoms.
 
-    Infinity where none below *tolerance* was found. Atoms are taken in their order first, then
-    matched by laying two atoms of one upon all pairs of the other that lie alike.
+    Infinity where none below *tolerance* was found. Two atoms of one are laid upon all pairs of
+    the other that lie alike, then each atom takes the nearest.
     """
-    if np.array_equal(first.numbers, second.numbers):
-        distance = _kabsch(first.positions, second.positions)[0]
-        if distance <= tolerance:
-            return distance
     for rotation in _starts(first, second, tolerance * np.sqrt(len(first.numbers))):
         match = _match(first, second, first.positions @ rotation)
         if match is not None:
-            distance = _kabsch(first.positions, second.positions[match])[0]
+            distance = float(superpose(first.positions[None], second.positions[match][None])[0])
             if distance <= tolerance:
                 return distance
     return float("inf")
@@ -93,17 +105,6 @@ def _best_shift(
     moved = vectors[np.arange(len(match)), match]
     moved = moved - moved.mean(axis=0)
     return float(np.sqrt((moved**2).sum() / len(moved)))
-
-
-def _kabsch(
-    first: NDArray[np.float64], second: NDArray[np.float64]
-) -> tuple[float, NDArray[np.float64]]:
-    """Return RMSD and rotation R, ``first @ R ≈ second``, of centred positions (Kabsch 1976)."""
-    left, _, right = np.linalg.svd(first.T @ second)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    rotation = (left * signs) @ right
-    rest = first @ rotation - second
-    return float(np.sqrt((rest**2).sum() / len(rest))), rotation
 
 
 def _starts(first: Shape, second: Shape, slack: float) -> Iterator[NDArray[np.float64]]:

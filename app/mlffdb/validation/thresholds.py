@@ -121,14 +121,11 @@ def _one(path: Path, name: str, node: yaml.Node, default: Threshold) -> Threshol
         entry = Threshold.model_validate({**fields, **update})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
-        hint = (
-            f"; allowed: {', '.join(Threshold.model_fields)}"
-            if first["type"] == "extra_forbidden"
-            else ""
-        )
-        line = lines.get(key, lines[""])
-        raise ConfigError(f"{path}, line {line}: {name}.{key}: {first['msg']}{hint}") from None
+        field = str(first["loc"][0]) if first["loc"] else ""
+        unknown = first["type"] == "extra_forbidden"
+        hint = f"; allowed: {', '.join(Threshold.model_fields)}" if unknown else ""
+        line = lines.get(field, lines[""])
+        raise ConfigError(f"{path}, line {line}: {name}.{field}: {first['msg']}{hint}") from None
     if (entry.value is None) != (default.value is None):
         line = lines.get("value", lines[""])
         needs = "has no value to set" if default.value is None else "needs a number"

@@ -55,7 +55,7 @@ def sql(
         print_csv(found.columns, found.rows)
     else:
         print_rows(found.columns, found.rows)
-        click.echo(f"{len(found.rows):,} rows", err=True)
+        click.echo(f"{len(found.rows):,} row{'' if len(found.rows) == 1 else 's'}", err=True)
 
 
 def _print_views(as_json: bool) -> None:

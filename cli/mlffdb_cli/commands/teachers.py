@@ -44,9 +44,12 @@ def teachers(as_json: bool) -> None:
         ],
         [[info.name, "yes" if ready.ready else "no", *_abilities(info)] for info, ready in listed],
     )
+    others: dict[tuple[str, str], list[str]] = {}
     for info, ready in listed:
         if not ready.ready:
-            click.echo(f"{info.name}: {ready.reason}; {ready.remedy}")
+            others.setdefault((ready.reason, ready.remedy), []).append(info.name)
+    for (reason, remedy), names in others.items():
+        click.echo(f"{', '.join(names)}: {reason}; {remedy}")
     click.echo("Any FeNNol model: --teacher fennol:PATH/model.fnx")
 
 

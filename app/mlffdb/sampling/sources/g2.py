@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
-from ase.collections import g2
 from pydantic import Field, field_validator
 
 from mlffdb.sampling.items import Item
@@ -31,13 +30,13 @@ class G2(Source):
     @classmethod
     def _known(cls, names: Literal["all"] | tuple[str, ...]) -> Literal["all"] | tuple[str, ...]:
         for name in () if names == "all" else names:
-            if name not in g2.names:
-                raise ValueError(f"no molecule {name!r} in g2; {suggestion(name, g2.names)}")
+            if name not in _g2().names:
+                raise ValueError(f"no molecule {name!r} in g2; {suggestion(name, _g2().names)}")
         return names
 
     def work(self) -> Iterator[Work]:
-        for name in g2.names if self.names == "all" else self.names:
-            atoms = g2[name]
+        for name in _g2().names if self.names == "all" else self.names:
+            atoms = _g2()[name]
             fits = not self.elements or set(atoms.symbols) <= set(self.elements)
             if fits and (self.open_shell or not atoms.get_initial_magnetic_moments().any()):
                 yield Work({"name": name})
@@ -49,11 +48,17 @@ class G2(Source):
         seed: int,  # noqa: ARG002
     ) -> Iterator[Item | Rejection]:
         name = payload["name"]
-        structure = Structure.from_atoms(g2[name])
+        structure = Structure.from_atoms(_g2()[name])
         tags = ("reference",) if structure.n_atoms == 1 else ()
         item = Item(self.type, name, domain, (_group_key(structure),), tags)
         item.give(structure, {"name": name})
         yield item
+
+
+def _g2() -> Any:
+    from ase.collections import g2
+
+    return g2
 
 
 def _group_key(structure: Structure) -> str:

@@ -25,7 +25,7 @@ def prepare(home: Path) -> Account:
     """Make the folder, private to the server's user, if he can reach it."""
     account = server_account(home)
     above = next(folder for folder in home.parents if folder.exists())
-    if account.drop and not account.reaches(home if home.exists() else above):
+    if account.drop and not account.reaches(above):
         raise DatabaseError(
             f"user {account.name}, who runs the database server for root, cannot reach "
             f"{home.parent}; choose a folder outside of root's own, such as "

@@ -84,7 +84,11 @@ class EmbeddedServer:
                 with home.locked(self.home, account, tell):
                     if not self.is_alive():
                         self._start(account, address, tell)
-            self._require_listen(address)
+            if address is not None:
+                self._require_listen(*address)
+                account = server_account(self.home)
+                with home.locked(self.home, account, tell):
+                    self._set_password(account)
 
     def stop(self, *, notify: Notify | None = None) -> bool:
         """Stop the server; connections are cut off, nothing is lost. False when none ran."""
@@ -176,8 +180,6 @@ class EmbeddedServer:
                     f"the database in {self.data_dir} does not start: "
                     f"{last_words(tail.text())}; its log is {self.log}"
                 )
-        if address is not None and self._endpoint().listen:
-            self._set_password(account)
 
     def _launch(self, account: Account, bin_dir: Path, address: tuple[str, int] | None) -> int:
         """Start postgres in a session of its own, so that neither Ctrl-C nor our end stops it."""
@@ -245,9 +247,9 @@ class EmbeddedServer:
         """Whether the server that ended was merely too early, or found another one running."""
         if process.live_postmaster(self.cluster) not in (None, pid):
             return True
-        if not still_in_use(tail.text()):
-            return False
         pids = process.orphans(self.cluster)
+        if not pids and not still_in_use(tail.text()):
+            return False
         if time.monotonic() > give_up:
             names = " ".join(map(str, pids)) or "of another user or container"
             raise DatabaseError(
@@ -285,27 +287,27 @@ class EmbeddedServer:
         finally:
             connection.close()
 
-    def _require_listen(self, address: tuple[str, int] | None) -> None:
+    def _require_listen(self, host: str, port: int) -> None:
         endpoint = self._endpoint()
-        if address is None:
-            return
-        if endpoint.listen == address[0] and address[1] in (0, endpoint.port):
+        if endpoint.listen == host and port in (0, endpoint.port):
             return
         where = f"on {endpoint.listen}:{endpoint.port}" if endpoint.listen else "without TCP"
         raise DatabaseError(
             f"the embedded database runs already, {where}; `mlffdb db stop` it before "
-            f"`mlffdb db start --listen {address[0]}:{address[1]}`"
+            f"`mlffdb db start --listen {host}:{port}`"
         )
 
     def _require_socket(self, pid: int) -> None:
         """Raise if the server is ready, but somebody removed its socket from a temporary folder."""
-        endpoint = self._endpoint()
-        socket = Path(endpoint.socket) / f".s.PGSQL.{endpoint.port}"
-        if process.is_ready(self.cluster) and not socket.exists():
-            raise DatabaseError(
-                f"the database server (process {pid}) runs, but its socket {socket} is gone; "
-                "`mlffdb db stop`, then try again"
-            )
+        endpoint = Endpoint.load(self._state)
+        if endpoint is not None:
+            socket = Path(endpoint.socket) / f".s.PGSQL.{endpoint.port}"
+            if not process.is_ready(self.cluster) or socket.exists():
+                return
+        raise DatabaseError(
+            f"the database server in {self.data_dir} (process {pid}) runs, but its socket is gone; "
+            "`mlffdb db stop`, then try again"
+        )
 
     def _refuse_other_machine(self, before: Endpoint | None) -> None:
         """Two machines on one folder would ruin it, and PostgreSQL's own lock cannot see that."""

@@ -57,7 +57,7 @@ class Structure(Base):
         check("pbc", "pbc BETWEEN 0 AND 7"),
         check("n_periodic", "n_periodic = (pbc & 1) + ((pbc >> 1) & 1) + ((pbc >> 2) & 1)"),
         check("cell_where_periodic", "(cell IS NULL) = (pbc = 0)"),
-        check("multiplicity", "multiplicity >= 1 AND pbc = 0"),
+        check("multiplicity", "multiplicity IS NULL OR (multiplicity >= 1 AND pbc = 0)"),
         check("source_order", "octet_length(source_order) = 2 * n_atoms"),
         check("elements", "cardinality(elements) >= 1"),
         check("element_counts", "cardinality(element_counts) = cardinality(elements)"),

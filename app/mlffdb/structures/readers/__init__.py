@@ -102,15 +102,17 @@ def _guess_format(path: Path) -> str:
 
 
 def _ask_ase(path: Path) -> str:
-    from ase.io.formats import UnknownFileTypeError, filetype
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
     try:
-        found = str(filetype(str(path), guess=False))
+        found = str(filetype(str(path)))
     except UnknownFileTypeError:
-        raise ReadError(f"{path}: unknown kind of file; name its format, {_known()}") from None
+        found = ""
     except Exception as error:  # any, on binary content
         raise ReadError(f"{path}: cannot be read: {error}") from None
-    return "xyz" if found in ("xyz", "extxyz") else found
+    if found not in ioformats:
+        raise ReadError(f"{path}: unknown kind of file; name its format, {_known()}")
+    return "xyz" if found == "extxyz" else found
 
 
 def _ase_format(path: Path, name: str) -> str:
