@@ -21,6 +21,14 @@ FILE_NAME = "mlffdb.toml"
 ENV_PREFIX = "MLFFDB_"
 
 
+#: Where root's database is: the server runs as another user, who cannot enter root's own folder.
+ROOT_DATA_DIR = Path("/var/lib/mlffdb")
+
+
+def _default_data_dir() -> Path:
+    return ROOT_DATA_DIR if os.geteuid() == 0 else Path(platformdirs.user_data_dir("mlffdb"))
+
+
 class Settings(BaseModel):
     """What a user can set once for all commands."""
 
@@ -33,8 +41,7 @@ class Settings(BaseModel):
         None, description="login of the read-only role, where it cannot be derived"
     )
     data_dir: Path = Field(
-        default_factory=lambda: Path(platformdirs.user_data_dir("mlffdb")),
-        description="folder of the embedded database",
+        default_factory=_default_data_dir, description="folder of the embedded database"
     )
     cache_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_cache_dir("mlffdb")),

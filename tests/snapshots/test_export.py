@@ -16,8 +16,11 @@ from sqlalchemy.exc import DBAPIError
 
 from mlffdb.errors import ExportError
 from mlffdb.snapshots.export import export_snapshot, rewrite_snapshot
-from mlffdb.store import ddl, runs, verdicts
+from mlffdb.snapshots.freeze import export_lock
+from mlffdb.store import ddl, runs, structures, verdicts
+from mlffdb.store.labels import register_teacher
 from mlffdb.structures import structure_id
+from mlffdb.structures.identity import canonical_order
 from mlffdb.training import load
 
 
@@ -118,6 +121,8 @@ def test_two_databases_filled_in_different_order_give_the_same_bytes(db, tmp_pat
     first = export(db, tmp_path / "a", seed=3)
     as_new(db)
     db.close()
+    with db.begin() as connection:  # so that keys of runs and teachers differ too
+        register_teacher(connection, filling.other_version("cd", name="rival"))
     for _ in range(5):
         filling.new_run(db)
     random.Random(1).shuffle(chosen)
@@ -208,8 +213,6 @@ def test_every_reason_for_leaving_out_is_counted(db, tmp_path):
             "structure not validated": 1,
             "not labelled": 1,
         }
-        from mlffdb.store import structures
-
         structures.add(connection, run_id, [filling.unlabelled("SiH4")])
     report = export(db, tmp_path)
     assert report.left_out == verdicts_left
@@ -254,8 +257,6 @@ def test_the_manifest_names_what_decided_the_bytes_and_no_place_or_time(db, tmp_
 def test_the_root_hash_can_be_computed_by_hand(db, tmp_path):
     labels = filling.fill(db, filling.candidates(2))
     report = export(db, tmp_path)
-    from mlffdb.structures.identity import canonical_order
-
     splits = {}
     for number, name in enumerate(("train", "val", "test")):
         snapshot = load(report.path / f"{name}.h5")
@@ -380,8 +381,6 @@ def test_an_unknown_version_is_refused(db, tmp_path):
 
 
 def test_two_exports_of_a_name_at_once(db, tmp_path):
-    from mlffdb.snapshots.freeze import export_lock
-
     filling.fill(db, filling.family("H2O", 2))
     with (
         export_lock(db, "set"),

@@ -40,7 +40,9 @@ def split_of(groups, domains, text="0.8/0.1/0.1", seed=0, placed=NOTHING_PLACED,
 def datasets(draw):
     sizes = draw(st.lists(st.integers(1, 6), min_size=1, max_size=60))
     groups = np.repeat(np.arange(len(sizes)) + 2000, sizes)
-    domains = np.repeat(draw(st.lists(st.integers(0, 1), min_size=len(sizes), max_size=len(sizes))), sizes)
+    domains = np.repeat(
+        draw(st.lists(st.integers(0, 1), min_size=len(sizes), max_size=len(sizes))), sizes
+    )
     return groups, domains
 
 
@@ -139,7 +141,9 @@ def test_few_components_are_reported():
     )
 
 
-@pytest.mark.parametrize("text", ["", "a/b", "0.8/0.1/0.1/0", "0.8/0.3", "-1/2", "0/1", "nan/1", "inf"])
+@pytest.mark.parametrize(
+    "text", ["", "a/b", "0.8/0.1/0.1/0", "0.8/0.3", "-1/2", "0/1", "nan/1", "inf"]
+)
 def test_a_bad_split_is_one_clear_line(text):
     with pytest.raises(ExportError, match=r"^split .* write train/val/test as shares .*$") as error:
         parse_split(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -31,8 +32,6 @@ except psycopg2.OperationalError as error:
 
 
 def as_json(server: EmbeddedServer) -> str:
-    import json
-
     return json.dumps(server.libpq())
 
 
@@ -81,31 +80,30 @@ for action in (server.start, server.stop, server.url):
 
 @needs_root
 def test_a_second_user_with_a_server_of_his_own(open_folder):
-    ours = EmbeddedServer(open_folder / "ours")
+    ours = EmbeddedServer(open_folder / ("a" * 200))
     ours.start()
     user = a_stranger()
-    for name in ("short", "b" * 200):
-        folder = open_folder / name
-        folder.mkdir()
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        code = """
+    folder = open_folder / ("b" * 200)  # its socket and ours both lie elsewhere
+    folder.mkdir()
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    code = """
 server = EmbeddedServer(Path(sys.argv[3]))
 server.start()
 connection = psycopg2.connect(**server.libpq())
 print(connection.info.user, os.stat(server.cluster).st_uid)
 connection.close()
 """
-        assert run_as(user, code, folder) == f"mlffdb {user.pw_uid}"
-        # root joins it under the same user, and leaves no file of his own
-        theirs = EmbeddedServer(folder)
-        theirs.start()
-        assert ask(theirs, "SELECT current_user") == [("mlffdb",)]
-        theirs.stop()
-        theirs.start()
-        assert os.stat(f"/proc/{live_postmaster(theirs.cluster)}").st_uid == user.pw_uid
-        owners = {path.stat().st_uid for path in theirs.home.rglob("*")}
-        assert owners == {user.pw_uid}
-        assert run_as(user, code + "server.stop()", folder) == f"mlffdb {user.pw_uid}"
+    assert run_as(user, code, folder) == f"mlffdb {user.pw_uid}"
+    # root joins it under the same user, and leaves no file of his own
+    theirs = EmbeddedServer(folder)
+    theirs.start()
+    assert ask(theirs, "SELECT current_user") == [("mlffdb",)]
+    theirs.stop()
+    theirs.start()
+    assert Path(f"/proc/{live_postmaster(theirs.cluster)}").stat().st_uid == user.pw_uid
+    owners = {path.stat().st_uid for path in theirs.home.rglob("*")}
+    assert owners == {user.pw_uid}
+    assert run_as(user, code + "server.stop()", folder) == f"mlffdb {user.pw_uid}"
     assert ours.is_alive()
 
 
@@ -126,7 +124,7 @@ def test_root_drops_to_an_unprivileged_user(open_folder):
     server = EmbeddedServer(open_folder / "new" / "data")
     server.start()
     expected = pwd.getpwnam("postgres" if has_user("postgres") else "nobody")
-    process = os.stat(f"/proc/{live_postmaster(server.cluster)}")
+    process = Path(f"/proc/{live_postmaster(server.cluster)}").stat()
     assert process.st_uid == expected.pw_uid
     assert process.st_gid == expected.pw_gid
     for folder in (open_folder, server.data_dir):
@@ -177,8 +175,8 @@ def test_programs_that_the_unprivileged_user_cannot_reach(
     server.start()
     assert ask(server, "SELECT 1") == [(1,)]
     (copy,) = (open_folder / "cache" / "mlffdb").iterdir()
-    running = os.readlink(f"/proc/{live_postmaster(server.cluster)}/exe")
-    assert Path(running).is_relative_to(copy)
+    running = Path(f"/proc/{live_postmaster(server.cluster)}/exe").readlink()
+    assert running.is_relative_to(copy)
     assert server.stop()
     server.start()  # the same copy again
     assert list((open_folder / "cache" / "mlffdb").iterdir()) == [copy]

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psycopg2
+import psycopg2.extras
 import pytest
 from test_embedded import ask, client, wait_until_gone
 
@@ -209,7 +211,7 @@ def test_a_server_that_neither_answers_nor_logs_is_reported(server, monkeypatch)
 def test_a_socket_that_was_swept_away(server, monkeypatch):
     monkeypatch.setattr(home, "FIRST_NOTICE", 0.1)
     host, port = server.libpq()["host"], server.libpq()["port"]
-    os.unlink(f"{host}/.s.PGSQL.{port}")
+    Path(f"{host}/.s.PGSQL.{port}").unlink()
     assert not server.is_alive()
     with pytest.raises(DatabaseError, match="its socket is gone; `mlffdb db stop`"):
         server.start()

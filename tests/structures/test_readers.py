@@ -26,14 +26,6 @@ def read(path, **options):
     return list(read_candidates(path, **options))
 
 
-def codes(results):
-    """What came out, in order: a formula per structure, a code per rejection."""
-    return [
-        item.code if isinstance(item, Rejection) else item.structure.to_atoms().symbols.formula
-        for item in results
-    ]
-
-
 def images():
     crystal = bulk("NaCl", "rocksalt", a=5.64)
     slab = fcc111("Al", (2, 2, 2), vacuum=6)
@@ -174,16 +166,17 @@ def test_trajectory_with_a_broken_image(tmp_path):
     assert (results[1].code, results[1].index) == ("not_finite", 1)
 
 
-def test_trajectory_with_damaged_bytes(tmp_path):
+def test_trajectory_that_was_cut_off(tmp_path):
     write_trajectory(tmp_path / "f.traj")
-    content = bytearray((tmp_path / "f.traj").read_bytes())
-    (tmp_path / "cut.traj").write_bytes(content[: len(content) // 2])
-    try:
-        results = read(tmp_path / "cut.traj")
-    except ReadError as error:
-        assert "cut.traj" in str(error)
-    else:
-        assert any(isinstance(item, Rejection) for item in results)
+    content = (tmp_path / "f.traj").read_bytes()
+    (tmp_path / "f.traj").write_bytes(content[: int(0.9 * len(content))])
+    results = read(tmp_path / "f.traj")
+    assert len(results) == len(FRAMES)
+    assert isinstance(results[0], Candidate)
+    assert results[-1].code == "unreadable"
+    (tmp_path / "f.traj").write_bytes(content[:30])
+    with pytest.raises(ReadError, match="trajectory"):
+        read(tmp_path / "f.traj")
 
 
 def write_database(path, count):
@@ -256,20 +249,34 @@ def test_cif_with_partial_occupancies_and_broken_blocks(tmp_path):
     assert results[0].origin.parameters == {"block": "good"}
 
 
-def test_reading_stops_where_ase_cannot_go_on(tmp_path):
-    crystal = bulk("Si", cubic=True)
-    ase.io.write(tmp_path / "XDATCAR", [crystal] * 3, format="vasp-xdatcar")
+def test_reading_says_where_ase_stopped(tmp_path, monkeypatch):
+    from ase.io import formats
+
+    ase.io.write(tmp_path / "XDATCAR", [bulk("Si", cubic=True)] * 3, format="vasp-xdatcar")
     assert len(read(tmp_path / "XDATCAR")) == 3
-    text = (tmp_path / "XDATCAR").read_text().splitlines()
-    text[-3] = "not a position"
-    (tmp_path / "XDATCAR").write_text("\n".join(text))
-    try:
-        results = read(tmp_path / "XDATCAR")
-    except ReadError:
-        pass  # an ASE that reads all images before it gives the first one
-    else:
-        assert results[-1].code == "unreadable"
-        assert "stopped" in results[-1].reason
+
+    lazily = formats.ioformats["vasp-xdatcar"].module.read_vasp_xdatcar
+
+    def breaking(file, index):
+        yield from lazily(file, slice(2))
+        raise AssertionError("broken\nhere")
+
+    monkeypatch.setattr(formats.ioformats["vasp-xdatcar"].module, "read_vasp_xdatcar", breaking)
+    results = read(tmp_path / "XDATCAR")
+    assert [isinstance(item, Candidate) for item in results] == [True, True, False]
+    assert (results[2].code, results[2].index) == ("unreadable", 2)
+    assert "reading stopped at image 2" in results[2].reason
+
+
+def test_pdb_models_and_the_unit_cube_of_what_is_no_crystal(tmp_path):
+    ase.io.write(tmp_path / "f.pdb", [molecule("CH3CH2OH")] * 2)
+    text = (tmp_path / "f.pdb").read_text()
+    cube = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1\n"
+    (tmp_path / "f.pdb").write_text(cube + text)
+    results = read(tmp_path / "f.pdb")
+    assert [item.structure.cell for item in results] == [None, None]
+    (tmp_path / "f.pdb").write_text(cube.replace(" 1.000", "21.000") + text)
+    assert read(tmp_path / "f.pdb")[0].structure.volume == pytest.approx(21**3)
 
 
 @pytest.mark.parametrize(

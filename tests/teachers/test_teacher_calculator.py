@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from analytic import PairTeacher
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.md.verlet import VelocityVerlet
@@ -23,15 +26,11 @@ class ChargedTeacher(PairTeacher):
 
     def __init__(self):
         super().__init__()
-        import dataclasses
-
         self.capabilities: Capabilities = dataclasses.replace(
             self.capabilities, charged=True, open_shell=True
         )
 
     def one(self, structure):
-        import dataclasses
-
         result = super().one(structure)
         return dataclasses.replace(result, energy=result.energy + structure.charge)
 
@@ -65,7 +64,7 @@ def test_charge_and_multiplicity_can_be_given():
 
 
 def test_a_refusal_is_an_error_with_the_reason():
-    atoms = molecule("OH")
+    atoms = Atoms("OH", [[0, 0, 0], [0, 0, 1]])
     atoms.calc = TeacherCalculator(PairTeacher())
     with pytest.raises(CalculationError, match="pair: multiplicity_unknown") as caught:
         atoms.get_potential_energy()

@@ -12,11 +12,10 @@ from ase.build import bulk, molecule
 from mlffdb.errors import TeacherError
 from mlffdb.structures import Structure
 from mlffdb.teachers.label import label
+from mlffdb.teachers.orb import load_orb
 
 torch = pytest.importorskip("torch", reason="the extra orb is not installed")
 pytest.importorskip("orb_models", reason="the extra orb is not installed")
-
-from mlffdb.teachers.orb import load_orb
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def test_a_molecule_that_carries_a_cell_is_a_molecule(orb):
     boxed = atoms.copy()
     boxed.set_cell(np.eye(3) * 15)
     free, inside = label(orb, [Structure.from_atoms(atoms), Structure.from_atoms(boxed)])
-    assert np.array_equal(free.forces, inside.forces)
+    assert np.abs(free.forces - inside.forces).max() < 1e-5
 
 
 def test_atoms_outside_the_cell_are_wrapped(orb):
@@ -141,20 +140,19 @@ def test_a_checkpoint_under_the_names_of_2024(orb, orb_checkpoint, tmp_path):
 def test_a_file_that_is_no_checkpoint(tmp_path):
     path = tmp_path / "broken.ckpt"
     path.write_bytes(b"nothing of the kind")
-    with pytest.raises(TeacherError, match="broken.ckpt cannot be read as a checkpoint"):
+    with pytest.raises(TeacherError, match=r"broken\.ckpt cannot be read as a checkpoint"):
         load_orb("orb-v2", path, "0" * 64, device="cpu")
 
 
 def test_nothing_of_torch_changes_globally(orb_checkpoint):
+    """orb_models' own loader sets the default dtype, and by default turns TF32 on."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        teacher = load_orb("orb-v2", orb_checkpoint, "0" * 64, device="cpu")
-        [result] = label(teacher, [Structure.from_atoms(molecule("H2O"))])
+        load_orb("orb-v2", orb_checkpoint, "0" * 64, device="cpu")
         assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(before)
-    assert result.forces.dtype == np.float32
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.backends.cudnn.allow_tf32
 

@@ -103,5 +103,5 @@ def test_without_network_the_message_says_where_to_put_the_file(settings):
 
 def test_a_missing_file_upstream(server, settings):
     (server.folder / "model.bin").unlink()
-    with pytest.raises(TeacherError, match="cannot fetch .*404"):
+    with pytest.raises(TeacherError, match=r"cannot fetch .*404"):
         obtain_weights(published(server, None), settings)

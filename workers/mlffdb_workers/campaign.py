@@ -66,6 +66,12 @@ def sample(
     with runs.recorded(database, "sample", name=plan.name, config=config, seed=plan.seed) as run:
         enqueued = sampling.enqueue(database, plan, run.run_id)
         totals = Totals()
+
+        def tick() -> int:
+            found = sampling.progress(database, plan)
+            on_progress(found)
+            return found.done + found.failed
+
         if sampling.progress(database, plan).open:
             arguments = ("sample", "--run-id", str(run.run_id), "--device", device,
                          "--lease", str(lease))  # fmt: skip
@@ -74,7 +80,7 @@ def sample(
                 run.run_id,
                 [WorkerSpec(arguments, ONE_THREAD)] * workers,
                 prepare=lambda _ready: None,
-                tick=lambda: on_progress(sampling.progress(database, plan)),
+                tick=tick,
             )
         found = sampling.progress(database, plan)
         run.counts.update(
@@ -116,14 +122,16 @@ def label(
             known.append(teacher_id)
             enqueued.append(labelling.enqueue(database, teacher_id, where=where, limit=limit))
 
-        def tick() -> None:
+        def tick() -> int:
             if not known:
-                return
+                return 0
             if follow and time.monotonic() - looked[0] > FOLLOW_SECONDS:
                 looked[0] = time.monotonic()
                 validating.validate_structures(database)
                 enqueued.append(labelling.enqueue(database, known[0], where=where, limit=limit))
-            on_progress(labelling.progress(database, known[0]))
+            found = labelling.progress(database, known[0])
+            on_progress(found)
+            return found.done + found.failed
 
         arguments = ["label", "--teacher", teacher, "--device", device, "--run-id",
                      str(run.run_id), "--lease", str(lease)]  # fmt: skip

@@ -20,8 +20,8 @@ from mlffdb.store import workers
 from mlffdb.store.database import Database
 
 TICK_SECONDS = 0.5
-#: A worker that dies this often without being asked to is not started again.
-MAX_RESTARTS = 3
+#: Workers that die this often in a row, with nothing done in between, are not started again.
+MAX_DEATHS = 8
 
 
 class WorkerFailedError(MlffdbError):
@@ -109,87 +109,104 @@ def run_workers(
     specs: Sequence[WorkerSpec],
     *,
     prepare: Callable[[Any], None],
-    tick: Callable[[], None],
+    tick: Callable[[], int],
 ) -> Totals:
     """Run *specs* until all have ended.
 
     prepare: called once with what the first worker said when it was ready (a teacher's id), before
         any of them starts
-    tick: called about twice a second
-    Raises WorkerFailedError with a worker's own words if it could not start, or if one died
-    MAX_RESTARTS times.
+    tick: called about twice a second; returns how many tasks have ended so far
+    Raises WorkerFailedError with a worker's own words if it could not start, or if workers died
+    MAX_DEATHS times in a row with nothing done in between.
     """
     totals = Totals()
     with _stopping_on_signals(totals) as stop:
         running = [_Process(spec) for spec in specs]
         try:
-            _await_ready(running, tick)
+            _await_ready(running[0], stop, tick)
             if not stop.is_set():
                 prepare(running[0].messages.get("ready"))
                 for process in running:
                     process.go()
-            _watch(database, run_id, running, totals, stop, tick)
+            _Watch(database, run_id, running, totals, stop, tick).until_all_ended()
         finally:
             _kill(running)
     return totals
 
 
-def _await_ready(running: Sequence[_Process], tick: Callable[[], None]) -> None:
+def _await_ready(first: _Process, stop: threading.Event, tick: Callable[[], int]) -> None:
     """Wait until the first worker has loaded; the others may come later."""
-    first = running[0]
     while not first.ready.wait(TICK_SECONDS):
+        if stop.is_set():
+            return
         tick()
-    _raise_if_refused(first)
-
-
-def _raise_if_refused(process: _Process) -> None:
-    if "error" in process.messages:
-        raise WorkerFailedError(str(process.messages["error"]))
-    if "ready" not in process.messages:
-        status = process.process.wait()
+    if "error" in first.messages:
+        raise WorkerFailedError(str(first.messages["error"]))
+    if "ready" not in first.messages:
+        status = first.process.wait()
         raise WorkerFailedError(
             f"a worker ended with status {status} before it was ready; its output is above"
         )
 
 
-def _watch(
-    database: Database,
-    run_id: int,
-    running: list[_Process],
-    totals: Totals,
-    stop: threading.Event,
-    tick: Callable[[], None],
-) -> None:
-    asked = False
-    restarts = 0
-    while running:
-        if stop.is_set() and not asked:
-            asked = True
-            for process in running:
-                process.process.terminate()
-        for process in [p for p in running if p.reap() is not None]:
-            running.remove(process)
-            _count(process, totals)
-            died = process.process.returncode != 0
-            process.close()
-            if "error" in process.messages:
-                raise WorkerFailedError(str(process.messages["error"]))
-            if died:
-                workers.expire_leases(database, run_id, process.process.pid)
-            if died and not stop.is_set():
-                restarts += 1
-                if restarts > MAX_RESTARTS * (len(running) + 1):
-                    raise WorkerFailedError(
-                        f"workers died {restarts} times (last with status "
-                        f"{process.process.returncode}); see `mlffdb status` for the structures "
-                        "they were at"
-                    )
-                totals.restarts += 1
-                fresh = _Process(process.spec)
-                running.append(fresh)
-                fresh.go()
-        tick()
-        time.sleep(TICK_SECONDS)
+class _Watch:
+    """Reaps workers, starts those again that died, and passes a stop on."""
+
+    def __init__(
+        self,
+        database: Database,
+        run_id: int,
+        running: list[_Process],
+        totals: Totals,
+        stop: threading.Event,
+        tick: Callable[[], int],
+    ) -> None:
+        self.database = database
+        self.run_id = run_id
+        self.running = running
+        self.totals = totals
+        self.stop = stop
+        self.tick = tick
+        self._asked = False
+        self._deaths = 0
+        self._progress = -1
+
+    def until_all_ended(self) -> None:
+        """Watch until no worker is left."""
+        while self.running:
+            if self.stop.is_set() and not self._asked:
+                self._asked = True
+                for process in self.running:
+                    process.process.terminate()
+            for process in [p for p in self.running if p.reap() is not None]:
+                self._bury(process)
+            progress = self.tick()
+            if progress != self._progress:
+                self._progress, self._deaths = progress, 0
+            time.sleep(TICK_SECONDS)
+
+    def _bury(self, process: _Process) -> None:
+        self.running.remove(process)
+        process.close()
+        _count(process, self.totals)
+        if "error" in process.messages:
+            raise WorkerFailedError(str(process.messages["error"]))
+        status = process.process.returncode
+        if status == 0:
+            return
+        workers.expire_leases(self.database, self.run_id, process.process.pid)
+        if self.stop.is_set():
+            return
+        self._deaths += 1
+        if self._deaths > MAX_DEATHS:
+            raise WorkerFailedError(
+                f"workers died {self._deaths} times in a row (last with status {status}) and "
+                "nothing was done in between; see `mlffdb status` for the tasks they were at"
+            )
+        self.totals.restarts += 1
+        fresh = _Process(process.spec)
+        fresh.go()
+        self.running.append(fresh)
 
 
 def _count(process: _Process, totals: Totals) -> None:

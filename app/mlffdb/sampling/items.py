@@ -85,7 +85,7 @@ class Item:
 
     def rejection(self, code: str, reason: str) -> Rejection:
         """Return why something of this item was not made."""
-        name = self.smiles or (self.key if isinstance(self.key, str) else repr(self.key))
+        name = self.key if isinstance(self.key, str) else f"{self.file or self.key}"
         return Rejection(self.file, self.index, code, f"{name}: {reason}")
 
 

@@ -51,19 +51,31 @@ class Modes:
         root = np.sqrt(np.abs(self.eigenvalues))
         return np.asarray(np.sign(self.eigenvalues) * root * WAVENUMBER)
 
-    def displacements(
-        self, rng: np.random.Generator, temperature: float, count: int, min_wavenumber: float
-    ) -> Array:
-        """Return (count, n, 3) random displacements in Å at *temperature* in K.
+    @property
+    def reach(self) -> Array:
+        """(M,) Å/(Å amu^½): how far the atom that moves most goes per unit of each Q."""
+        moves = (self.vectors / np.repeat(np.sqrt(self.masses), 3)[:, None]).reshape(
+            len(self.masses), 3, -1
+        )
+        return np.asarray(np.linalg.norm(moves, axis=1).max(axis=0))
 
-        Modes below *min_wavenumber* (cm⁻¹) are drawn as if they had it, for a straight line along a
-        soft torsion soon leaves the harmonic region (Ribeiro, Marenich, Cramer, Truhlar, J. Phys.
-        Chem. B 115, 14556 (2011) raise them to 100 cm⁻¹ likewise). Imaginary ones stand still.
+    def widths(self, temperature: float, max_amplitude: float) -> tuple[Array, NDArray[np.bool_]]:
+        """Return (M,) standard deviations of Q at *temperature* (K), and which are narrowed.
+
+        A straight line along a soft torsion soon stretches bonds that the real motion leaves alone
+        (a methyl group at 200 cm⁻¹ and 300 K: C–H by half its length). So no mode moves an atom
+        by more than *max_amplitude* (Å) at one standard deviation; softer ones are narrowed to
+        it, as quasi-harmonic thermochemistry raises their frequencies (Ribeiro, Marenich, Cramer,
+        Truhlar, J. Phys. Chem. B 115, 14556 (2011)). Imaginary modes stand still: width 0.
         """
-        floor = (min_wavenumber / WAVENUMBER) ** 2
-        raised = np.maximum(self.eigenvalues, floor)
-        width = np.where(self.eigenvalues > 0, np.sqrt(units.kB * temperature / raised), 0.0)
-        Q = rng.standard_normal((count, len(width))) * width
+        real = self.eigenvalues > 0
+        free = np.sqrt(units.kB * temperature / np.where(real, self.eigenvalues, 1.0))
+        limit = max_amplitude / self.reach
+        return np.where(real, np.minimum(free, limit), 0.0), real & (free > limit)
+
+    def displacements(self, rng: np.random.Generator, widths: Array, count: int) -> Array:
+        """Return (count, n, 3) random displacements in Å for *widths* of Q."""
+        Q = rng.standard_normal((count, len(widths))) * widths
         weighted = (Q @ self.vectors.T).reshape(count, -1, 3)
         return np.asarray(weighted / np.sqrt(self.masses)[:, None])
 

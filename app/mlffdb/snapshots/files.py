@@ -7,8 +7,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mlffdb.errors import ExportError
 from mlffdb.snapshots import manifest as manifests
@@ -24,6 +27,7 @@ from mlffdb.store.database import Database
 #: Called with (structures written, structures in all).
 Progress = Callable[[int, int], None]
 
+_OVERHEAD = 1 << 14  # bytes of a file beside its numbers, and the small files
 _PARTIAL = ".partial"
 _REPLACED = ".replaced"
 
@@ -182,11 +186,7 @@ def _attributes(described: Mapping[str, Any], split: str) -> dict[str, Any]:
 
 def _check_space(folder: Path, shapes: Mapping[str, tuple[int, int]], forces_dtype: str) -> None:
     """Raise ExportError before anything is computed if the files cannot fit."""
-    from math import prod
-
-    import numpy as np
-
-    need = sum(
+    need = _OVERHEAD * len(shapes) + sum(
         prod(field.shape(*shape)) * np.dtype(field.dtype).itemsize
         for shape in shapes.values()
         for field in fields(forces_dtype)

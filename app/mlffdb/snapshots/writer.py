@@ -1,13 +1,14 @@
 """Writing a snapshot's HDF5 file: h5py lays it out, the numbers go straight to their places.
 
 All datasets are contiguous and allocated at once, so that each has a fixed offset in the file.
-After h5py has closed it, the numbers are written there with plain writes: memory stays small at
-any size, a full disk is an ordinary OSError, and the bytes depend on the content only.
+Then the numbers are written there with plain writes: memory stays small at any size, a full disk
+is an ordinary OSError, and the bytes depend on the content only.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ _BLOCK = 1 << 22
 
 
 class SnapshotWriter:
-    """One file; `append` structures in order, then `close`.
+    """One file; enter it, `append` structures in order, then `close`.
 
     n_structures, n_atoms: totals, which must be met exactly
     forces_dtype: ``<f4`` or ``<f8``
@@ -51,8 +52,7 @@ class SnapshotWriter:
         self._offsets = _lay_out(path, self._fields, self._shapes, attributes, domain_names)
         self._rows = dict.fromkeys(self._fields, 0)
         self._digests = {name: hashlib.sha256() for name in self._fields}
-        self._file = path.open("r+b")
-        self.append({"offsets": np.zeros(1, dtype=np.int64)})
+        self._file = path.open("r+b", buffering=0)
 
     def append(self, columns: Mapping[str, NDArray[Any]]) -> None:
         """Write the next rows of some datasets (by `Field.name`), in units of the layout."""
@@ -78,6 +78,7 @@ class SnapshotWriter:
         return {f.path: self._digests[f.name].hexdigest() for f in self._fields.values()}
 
     def __enter__(self) -> Self:
+        self.append({"offsets": np.zeros(1, dtype=np.int64)})
         return self
 
     def __exit__(
@@ -122,6 +123,58 @@ def _write_all(descriptor: int, view: memoryview, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
+class _Layout(io.RawIOBase):
+    """A sparse file in memory, to which h5py writes the layout: a few kilobytes at any size.
+
+    On a full disk HDF5 itself would fail in ways that leave its file open and errors unclear.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[int, bytes]] = []
+        self.length = 0
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.length}[whence]
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def truncate(self, size: int | None = None) -> int:
+        self.length = self._at if size is None else size
+        return self.length
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self.pieces.append((self._at, piece))
+        self._at += len(piece)
+        self.length = max(self.length, self._at)
+        return len(piece)
+
+    def readinto(self, buffer: Any) -> int:
+        size = max(min(len(buffer), self.length - self._at), 0)
+        view = memoryview(buffer)[:size]
+        view[:] = bytes(size)
+        for start, piece in self.pieces:  # later ones over earlier ones
+            low = max(start, self._at)
+            high = min(start + len(piece), self._at + size)
+            if low < high:
+                view[low - self._at : high - self._at] = piece[low - start : high - start]
+        self._at += size
+        return size
+
+
 def _lay_out(
     path: Path,
     all_fields: Mapping[str, Field],
@@ -131,8 +184,9 @@ def _lay_out(
 ) -> dict[str, int]:
     """Make the file with everything but the numbers; return where each dataset's go."""
     offsets = {}
+    layout = _Layout()
     with h5py.File(
-        path, "w", libver=LIBVER, alignment_threshold=ALIGNMENT, alignment_interval=ALIGNMENT
+        layout, "w", libver=LIBVER, alignment_threshold=ALIGNMENT, alignment_interval=ALIGNMENT
     ) as file:
         root = {"format": FORMAT, "format_version": FORMAT_VERSION, **attributes}
         for key in sorted(root):
@@ -144,6 +198,11 @@ def _lay_out(
             if name == "domains":
                 dataset.attrs["names"] = domain_names
             offsets[name] = dataset.id.get_offset() or 0
+    with path.open("wb") as target:
+        for start, piece in layout.pieces:
+            target.seek(start)
+            target.write(piece)
+        target.truncate(layout.length)
     return offsets
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import Connection, text
 from mlffdb.store.database import driver_cursor
 
 LEASE_SECONDS = 120.0
-MAX_ATTEMPTS = 4
+MAX_ATTEMPTS = 6
 BACKOFF_SECONDS = 5.0  # doubled with every attempt, ± 10 %
 CURSOR_SECONDS = 30.0
 MESSAGE_LENGTH = 1000

@@ -133,6 +133,11 @@ class LabelBatch(StructureBatch):
         return stated
 
     @cached_property
+    def forces(self) -> NDArray[np.float64]:
+        """(N, 3) eV/Å, no component beyond 1e100, so that squares and sums are finite numbers."""
+        return np.clip(self.labels.forces, -1e100, 1e100)
+
+    @cached_property
     def broken_forces(self) -> NDArray[np.int64]:
         """(B,) atoms whose force is not finite."""
         return self.count(np.any(~np.isfinite(self.labels.forces), axis=1))

@@ -47,7 +47,7 @@ def force_max(batch: LabelBatch) -> Iterator[Finding]:
     limit = batch.thresholds.active("force_max")
     if limit is None:
         return
-    squares = np.einsum("nk,nk->n", batch.labels.forces, batch.labels.forces)
+    squares = np.einsum("nk,nk->n", batch.forces, batch.forces)
     strong = np.flatnonzero(squares > value_of(limit) ** 2)  # NaN is never larger
     judged = batch.judged(limit) & batch.summable
     for index in np.unique(batch.owner[strong]).tolist():
@@ -56,7 +56,7 @@ def force_max(batch: LabelBatch) -> Iterator[Finding]:
         start, stop = batch.structures.offsets[index : index + 2]
         atom = start + int(squares[start:stop].argmax())
         force = float(np.sqrt(squares[atom]))
-        message = f"the force on {batch.atom_name(atom)} is {force:.1f} eV/Å"
+        message = f"the force on {batch.atom_name(atom)} is {force:.5g} eV/Å"
         yield finding("force_max", limit, index, force, message, (int(atom - start),))
 
 
@@ -74,7 +74,7 @@ def net_force(batch: LabelBatch) -> Iterator[Finding]:
     """
     if not batch.labels.conservative:
         return
-    totals = np.linalg.norm(batch.sum_per_structure(batch.labels.forces), axis=1)
+    totals = np.linalg.norm(batch.sum_per_structure(batch.forces), axis=1)
     for index, name in _worst_limit(
         batch,
         {"net_force": totals, "net_force_per_atom": totals / batch.structures.n_atoms},
@@ -85,8 +85,8 @@ def net_force(batch: LabelBatch) -> Iterator[Finding]:
         if name == "net_force_per_atom":
             value /= int(batch.structures.n_atoms[index])
         message = (
-            f"the forces add up to {totals[index]:.4f} eV/Å, "
-            f"{1000 * totals[index] / batch.structures.n_atoms[index]:.2f} meV/Å per atom"
+            f"the forces add up to {totals[index]:.4g} eV/Å, "
+            f"{1000 * totals[index] / batch.structures.n_atoms[index]:.3g} meV/Å per atom"
         )
         yield finding("net_force", limit, index, value, message)
 
@@ -102,12 +102,11 @@ def net_torque(batch: LabelBatch) -> Iterator[Finding]:
         return
     judged = batch.summable & batch.finite & (batch.n_periodic == 0)
     starts = batch.structures.positions[batch.structures.offsets[batch.owner]]
-    with np.errstate(invalid="ignore"):
-        torques = np.cross(batch.structures.positions - starts, batch.labels.forces)
+    torques = np.cross(batch.structures.positions - starts, batch.forces)
     totals = np.linalg.norm(batch.sum_per_structure(torques), axis=1)
     per_atom = totals / batch.structures.n_atoms
     for index, name in _worst_limit(batch, {"net_torque_per_atom": per_atom}, judged):
-        message = f"the forces make a torque of {1000 * per_atom[index]:.2f} meV per atom"
+        message = f"the forces make a torque of {1000 * per_atom[index]:.3g} meV per atom"
         limit = batch.thresholds[name]
         yield finding("net_torque", limit, index, float(per_atom[index]), message)
 
@@ -121,7 +120,7 @@ def stress_max(batch: LabelBatch) -> Iterator[Finding]:
     largest = np.abs(batch.labels.stresses).max(axis=1) * GPA_PER_EV_A3
     for index in np.flatnonzero((largest > value_of(limit)) & batch.judged(limit)).tolist():
         if np.isfinite(largest[index]):
-            message = f"a component of the stress is {largest[index]:.1f} GPa"
+            message = f"a component of the stress is {largest[index]:.4g} GPa"
             yield finding("stress_max", limit, index, float(largest[index]), message)
 
 

@@ -32,6 +32,7 @@ _MAX_PAIRS = 2e7  # pairs that a sane structure has at most
 _MAX_FLOAT32_EXTENT = 500.0  # Å; rounding stays below _SLACK
 _SLACK = 1e-3  # Å, for distances in single precision
 _CROWD = 1_000  # atoms looked at where far too many sit in one place
+_FULL_BOX = 300  # atoms in a cube of the cutoff's length; the densest matter has half as many
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -246,6 +247,6 @@ def _crowded(points: NDArray[np.float64], cutoff: float) -> NDArray[np.int64]:
     """Return all atoms, or those of the fullest box where far too many share one."""
     boxes = np.floor(points / cutoff).astype(np.int64)
     _, box, counts = np.unique(boxes, axis=0, return_inverse=True, return_counts=True)
-    if float((counts.astype(float) ** 2).sum()) < _MAX_PAIRS:
+    if counts.max() <= _FULL_BOX:
         return np.arange(len(points))
     return np.flatnonzero(box.ravel() == counts.argmax())[:_CROWD]

@@ -52,7 +52,8 @@ def solve(
         if iteration < ITERATIONS // 2:  # towards least absolute deviations
             weights = 1.0 / np.maximum(np.abs(residuals), 0.1 * scale)
         else:
-            weights = np.clip(1.0 - (residuals / (TUKEY * scale)) ** 2, 1e-9, None) ** 2
+            ratios = np.minimum(np.abs(residuals) / (TUKEY * scale), 1.0)
+            weights = np.maximum(1.0 - ratios**2, 1e-9) ** 2
         if np.abs(coefficients - before).max() < 1e-9 and iteration > ITERATIONS // 2:
             break
     return coefficients

@@ -57,8 +57,9 @@ def superpose(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArra
 def rmsd_matched(first: Shape, second: Shape, tolerance: float) -> float:
     """Return the RMSD (Å) of isolated structures after the best rotation and matching of atoms.
 
-    Infinity where none below *tolerance* was found. Two atoms of one are laid upon all pairs of
-    the other that lie alike, then each atom takes the nearest.
+    Infinity where none below *tolerance* was found; the first found counts, so that in a highly
+    symmetric molecule it need not be the smallest. Two atoms of one are laid upon all pairs of the
+    other that lie alike, then each atom takes the nearest.
     """
     for rotation in _starts(first, second, tolerance * np.sqrt(len(first.numbers))):
         match = _match(first, second, first.positions @ rotation)

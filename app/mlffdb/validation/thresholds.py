@@ -156,4 +156,4 @@ def _mapping(path: Path, node: yaml.Node | None) -> list[tuple[yaml.ScalarNode, 
 
 def _plain(node: yaml.Node) -> Any:
     """Return the value of *node* as Python's own types."""
-    return yaml.safe_load(yaml.serialize(node, Dumper=yaml.SafeDumper))
+    return yaml.SafeLoader("").construct_object(node, deep=True)

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from mlffdb.sampling.engine_spec import EngineField
@@ -95,11 +97,8 @@ class Md(Method):
     def _dynamics(self, atoms: Any, parent: Parent, context: Context) -> Any:
         from ase import units
         from ase.md.langevin import Langevin
-        from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
-        MaxwellBoltzmannDistribution(atoms, temperature_K=self.temperature, rng=context.rng)
-        if len(atoms) > 1:
-            Stationary(atoms, preserve_temperature=False)
+        atoms.set_momenta(_momenta(atoms.get_masses(), units.kB * self.temperature, context.rng))
         dynamics = Langevin(
             atoms,
             self.timestep_fs * units.fs,
@@ -124,3 +123,16 @@ class Md(Method):
         temperature = atoms.get_temperature()
         if temperature > 10 * self.temperature and len(atoms) > 2:
             raise ExplodedError(f"a temperature of {temperature:.0f} K")
+
+
+def _momenta(
+    masses: NDArray[np.float64], kT: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return (n_atoms, 3) momenta of the Maxwell–Boltzmann distribution without drift.
+
+    masses in amu, kT in eV; in ASE's units.
+    """
+    momenta = rng.standard_normal((len(masses), 3)) * np.sqrt(masses * kT)[:, None]
+    if len(masses) > 1:
+        momenta -= masses[:, None] * (momenta.sum(axis=0) / masses.sum())
+    return np.asarray(momenta)

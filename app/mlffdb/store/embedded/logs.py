@@ -21,8 +21,8 @@ def last_words(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     reasons = [match[1] for line in lines if (match := _TROUBLE.search(line))]
     causes = [match[1] for line in lines if (match := _COULD_NOT.search(line))]
-    if reasons and causes and causes[-1] != reasons[-1]:
-        return f"{reasons[-1]} ({causes[-1]})"
+    if reasons and causes and causes[0] not in reasons:
+        return f"{reasons[-1]} ({causes[0]})"
     return (reasons or causes or lines or ["no message"])[-1]
 
 
@@ -44,15 +44,20 @@ class Tail:
             return 0
 
     def text(self) -> str:
-        """Return what was added, a MiB at most."""
+        """Return what was added, its last MiB at most."""
         try:
             with self.path.open("rb") as file:
-                file.seek(self.start if self.start <= self.size() else 0)
-                return file.read(2**20).decode(errors="replace")
+                size = self.size()
+                begin = self.start if self.start <= size else 0
+                file.seek(max(begin, size - 2**20))
+                return file.read().decode(errors="replace")
         except FileNotFoundError:
             return ""
 
-    def last_line(self) -> str:
-        """Return the newest line."""
-        lines = self.text().strip().splitlines()
+    def progress(self) -> str:
+        """Return the server's newest line about its own work.
+
+        Refused connections, our own questions among them, are written too; they are no progress.
+        """
+        lines = [line for line in self.text().splitlines() if " LOG: " in line]
         return lines[-1] if lines else "no message yet"

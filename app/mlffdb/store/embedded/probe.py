@@ -10,7 +10,8 @@ import psycopg2
 from mlffdb.store.embedded.cluster import SUPERUSER
 from mlffdb.store.embedded.endpoint import Endpoint
 
-_NOT_YET = ("starting up", "not yet accepting", "shutting down", "in recovery mode")
+#: "… is starting up", "… is in recovery mode", "… is not yet accepting connections", and so on.
+_NOT_YET = "the database system is"
 
 
 class Answer(enum.Enum):
@@ -33,7 +34,7 @@ def ask(state: Path) -> Answer:
         psycopg2.connect(**endpoint.libpq(SUPERUSER, SUPERUSER), connect_timeout=5).close()
     except psycopg2.OperationalError as error:
         text = str(error)
-        if any(words in text for words in _NOT_YET):
+        if _NOT_YET in text:
             return Answer.BUSY
         # any other refusal by a server, such as too many clients, is an answer
         return Answer.READY if "FATAL:" in text else Answer.NONE

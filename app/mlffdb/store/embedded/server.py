@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: A server that neither answers nor writes to its log for so long counts as stuck.  # s
 STALL_TIMEOUT = 600.0
+#: How long the last checkpoint before an orderly end may take.  # s
+STOP_TIMEOUT = 600.0
 #: How long processes of a killed server may hold its shared memory.  # s
 ORPHAN_TIMEOUT = 60.0
 #: A log larger than this is put aside at the next start.  # bytes
@@ -190,6 +192,7 @@ class EmbeddedServer:
             self.log.replace(self.log.with_suffix(".log.1"))
         remembered = Path(before.socket) if before else None
         folder = sockets.socket_folder(self.home, account, remembered)
+        sockets.clear(folder)
         host, port = address or ("", DEFAULT_PORT)
         port = port or free_port(host)
         endpoint = Endpoint(str(folder), port, host, account.name, network.gethostname())
@@ -218,10 +221,10 @@ class EmbeddedServer:
         """Wait until the server takes connections; False if process *pid* ended before.
 
         Crash recovery may last: there is no limit while the server writes to its log, which it
-        does every ten seconds during recovery.
+        does every ten seconds during recovery (log_startup_progress_interval).
         """
         since = moved = time.monotonic()
-        size, notice, pause = -1, home.FIRST_NOTICE, 0.01
+        last, notice, pause = "", home.FIRST_NOTICE, 0.01
         while True:
             lives = process.running(pid)
             if ask(self._state) is Answer.READY:
@@ -229,8 +232,8 @@ class EmbeddedServer:
             if not lives:
                 return False
             now = time.monotonic()
-            if tail.size() != size:
-                size, moved = tail.size(), now
+            if (line := tail.progress()) != last:
+                last, moved = line, now
             if now - moved > STALL_TIMEOUT:
                 raise DatabaseError(
                     f"the database server (process {pid}) has not answered for "
@@ -238,10 +241,10 @@ class EmbeddedServer:
                 )
             if now - since >= notice:
                 self._require_socket(pid)
-                tell(f"waiting for the database to start: {tail.last_line()}")
+                tell(f"waiting for the database to start: {last}")
                 notice += home.NEXT_NOTICE
             time.sleep(pause)
-            pause = min(0.25, pause * 1.3)
+            pause = min(1.0, pause * 1.3)
 
     def _worth_another_try(self, pid: int, tail: Tail, give_up: float, tell: Notify) -> bool:
         """Whether the server that ended was merely too early, or found another one running."""
@@ -262,7 +265,7 @@ class EmbeddedServer:
 
     def _stop(self, account: Account, pid: int) -> None:
         bin_dir = programs.reachable(self._programs(), account)
-        timeout = f"{STALL_TIMEOUT:.0f}"
+        timeout = f"{STOP_TIMEOUT:.0f}"
         command: list[str | Path] = [bin_dir / "pg_ctl", "stop", "-D", self.cluster]
         done = account.run([*command, "-m", "fast", "-w", "-t", timeout], cwd=self.home)
         if done.returncode != 0 and process.running(pid):

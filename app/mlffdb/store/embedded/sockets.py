@@ -66,6 +66,16 @@ def is_private(folder: Path, account: Account) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == account.uid and private
 
 
+def clear(folder: Path) -> None:
+    """Remove what a killed server left in its socket folder.
+
+    Like ``postmaster.pid``, the socket's lock file would be believed for the number in it alone.
+    Only for a private folder whose server is known to be gone.
+    """
+    for path in folder.glob(".s.PGSQL.*"):
+        path.unlink(missing_ok=True)
+
+
 def remove(home: Path, folder: Path) -> None:
     """Remove a socket folder outside of *home* after its server ended, if it is empty."""
     if folder.parent != home:

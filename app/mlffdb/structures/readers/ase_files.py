@@ -8,6 +8,8 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mlffdb.structures.provenance import Candidate, Rejection
 from mlffdb.structures.readers.source import Source, quiet
 from mlffdb.structures.structure import CHARGE_KEYS, MULTIPLICITY_KEYS
@@ -15,6 +17,8 @@ from mlffdb.structures.structure import CHARGE_KEYS, MULTIPLICITY_KEYS
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.db.row import AtomsRow
+
+UNIT_CUBE = np.eye(3)  # Å
 
 
 def read_with_ase(source: Source, file_format: str | None) -> Iterator[Candidate | Rejection]:
@@ -39,13 +43,19 @@ def read_with_ase(source: Source, file_format: str | None) -> Iterator[Candidate
             return
         if atoms is None:
             break
-        yield source.from_atoms(partial(_same, atoms), index)
+        yield source.from_atoms(partial(_without_dummy_cell, atoms), index)
         index += 1
     if index == 0:
         raise source.fail("no structure found")
 
 
-def _same(atoms: Atoms) -> Atoms:
+def _without_dummy_cell(atoms: Atoms) -> Atoms:
+    """Isolate *atoms* whose cell is the unit cube: PDB entries that are no crystals carry it.
+
+    wwPDB format 3.3, CRYST1: a = b = c = 1.0 Å where no crystal was measured.
+    """
+    if atoms.pbc.all() and (atoms.cell.array == UNIT_CUBE).all():
+        atoms.pbc = False
     return atoms
 
 

@@ -8,9 +8,12 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader
+from functools import lru_cache
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from mlffdb.errors import InvalidStructureError, ReadError
 from mlffdb.structures.composition import composition_key, guess_domain
@@ -63,7 +66,7 @@ class Source:
         group_key: str | None = None,
     ) -> Candidate:
         """Return the candidate for one frame; without *group_key* its composition is the key."""
-        key = group_key or composition_key(structure.numbers, structure.n_periodic)
+        composition = _composition(structure.numbers.tobytes(), structure.n_periodic)
         origin = Origin(
             "file",
             method,
@@ -72,10 +75,9 @@ class Source:
             parameters=parameters or {},
             seed=seed,
             smiles=smiles,
-            group_keys=(key,),
+            group_keys=(group_key or composition.key,),
         )
-        domain = self.domain or guess_domain(structure.numbers, structure.n_periodic)
-        return Candidate(structure, origin, domain)
+        return Candidate(structure, origin, self.domain or composition.domain)
 
     def from_atoms(
         self, read: Callable[[], Atoms], index: int, parameters: Mapping[str, Any] | None = None
@@ -95,7 +97,7 @@ class Source:
             with self._open() as file:
                 if b"\0" in file.peek(4096)[:4096]:
                     raise self.fail("is binary, not text; check its format")
-                yield (line.decode("utf-8", "replace") for line in file)
+                yield TextIOWrapper(file, "utf-8", "replace")
         except (OSError, EOFError, zlib.error) as error:
             raise self.fail(error) from None
 
@@ -103,6 +105,18 @@ class Source:
         if self.path.suffix.lower() == ".gz":
             return gzip.open(self.path, "rb")
         return self.path.open("rb")
+
+
+class _Composition(NamedTuple):
+    key: str
+    domain: str
+
+
+@lru_cache(maxsize=256)
+def _composition(numbers: bytes, n_periodic: int) -> _Composition:
+    """Key and domain; the frames of a trajectory share them, so they are worked out once."""
+    elements = np.frombuffer(numbers, dtype=np.uint8)
+    return _Composition(composition_key(elements, n_periodic), guess_domain(elements, n_periodic))
 
 
 def one_line(reason: object) -> str:

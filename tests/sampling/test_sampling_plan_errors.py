@@ -28,7 +28,7 @@ blocks:
     ("old", "new", "line", "words"),
     [
         ("seed: 1", "sed: 1", 2, ["unknown key 'sed'", "'seed'", "blocks"]),
-        ("        count: 2", "        cuont: 2", 13, ["'cuont'", "'count'", "min_wavenumber"]),
+        ("        count: 2", "        cuont: 2", 13, ["'cuont'", "'count'", "max_amplitude"]),
         ("type: smiles", "type: smile", 6, ["unknown source 'smile'", "'smiles'", "prototypes"]),
         ("type: etkdg", "type: etkg", 9, ["unknown method 'etkg'", "'etkdg'", "rattle"]),
         ("engine: mmff", "engine: mmf", 11, ["unknown engine 'mmf'", "'mmff'", "gfn2-xtb"]),

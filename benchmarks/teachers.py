@@ -1,0 +1,157 @@
+"""Teachers: the adapter against the bare teacher, on the same structures in the same run.
+
+Each row says what both reach in structures per second, their ratio, and how long loading and the
+first call took. Passes alternate and the best of each counts, since other programs on the machine
+slow single passes down. Teachers whose packages or weights are missing are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlffdb.config import Settings, load_settings
+from mlffdb.structures import Structure
+from mlffdb.teachers import registry
+from mlffdb.teachers.base import Failure, Teacher
+from mlffdb.teachers.label import label
+from mlffdb.teachers.units import BOHR, HARTREE
+
+SMILES = "CC(=O)NCC(O)C"  # 19 atoms
+TEACHERS = {"gfn2-xtb": 100, "fennol:ani1x_model0": 1060}
+
+
+def run(quick: bool = False) -> list[dict[str, Any]]:
+    """Return one row per teacher; *quick* takes fewer structures and passes.
+
+    Every teacher runs in a process of its own, as in labelling.
+    """
+    settings = load_settings()
+    rows = []
+    for name in TEACHERS:
+        if not registry.readiness(name, settings).ready:
+            continue
+        command = [sys.executable, "-m", __name__, name, str(int(quick))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+    return rows
+
+
+def measure(name: str, settings: Settings, quick: bool) -> dict[str, Any]:
+    """Return the row of one teacher."""
+    count = TEACHERS[name] // 5 if quick else TEACHERS[name]
+    structures = make_structures(count)
+    started = time.perf_counter()
+    teacher = registry.load(name, settings=settings)
+    loaded = time.perf_counter()
+    label(teacher, structures)
+    first = time.perf_counter()
+    bare = _bare(name, teacher, settings)
+    seconds = _alternate(lambda: _label(teacher, structures), lambda: bare(structures), quick)
+    return {
+        "teacher": name,
+        "structures": count,
+        "adapter_per_s": round(count / seconds[0], 1),
+        "bare_per_s": round(count / seconds[1], 1),
+        "ratio": round(seconds[1] / seconds[0], 3),
+        "load_s": round(loaded - started, 2),
+        "first_call_s": round(first - loaded, 2),
+        "compiles": getattr(teacher, "compiles", 0),
+    }
+
+
+def make_structures(count: int, seed: int = 0) -> list[Structure]:
+    """Return *count* shaken conformations of one molecule of 19 atoms."""
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    molecule = Chem.AddHs(Chem.MolFromSmiles(SMILES))
+    AllChem.EmbedMolecule(molecule, randomSeed=1)
+    numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
+    positions = molecule.GetConformer().GetPositions()
+    rng = np.random.default_rng(seed)
+    return [
+        Structure(numbers, positions + rng.normal(0, 0.05, positions.shape), multiplicity=1)
+        for _ in range(count)
+    ]
+
+
+def _alternate(
+    one: Callable[[], object], other: Callable[[], object], quick: bool
+) -> tuple[float, float]:
+    """Return the shortest time of each, in seconds, after one pass to warm up."""
+    one()
+    other()
+    times: list[tuple[float, float]] = []
+    for _ in range(3 if quick else 8):
+        started = time.perf_counter()
+        one()
+        middle = time.perf_counter()
+        other()
+        times.append((middle - started, time.perf_counter() - middle))
+    return min(t[0] for t in times), min(t[1] for t in times)
+
+
+def _label(teacher: Teacher, structures: Sequence[Structure]) -> None:
+    failed = [result for result in label(teacher, structures) if isinstance(result, Failure)]
+    if failed:
+        raise RuntimeError(f"{len(failed)} structures failed: {failed[0].message}")
+
+
+def _bare(
+    name: str, teacher: Teacher, settings: Settings
+) -> Callable[[Sequence[Structure]], object]:
+    if name.endswith("xtb"):
+        return _bare_xtb
+    path = settings.weights_dir or settings.cache_dir / "weights"
+    return _BareFennol(str(path / f"{name.removeprefix('fennol:')}.fnx"), int(teacher.budget))
+
+
+def _bare_xtb(structures: Sequence[Structure]) -> list[Any]:
+    """One call of tblite after the other, as its documentation shows."""
+    from tblite.interface import Calculator
+
+    results = []
+    for structure in structures:
+        calculator = Calculator("GFN2-xTB", structure.numbers, structure.positions / BOHR)
+        calculator.set("verbosity", 0)
+        outcome = calculator.singlepoint()
+        energy = outcome.get("energy") * HARTREE
+        results.append((energy, outcome.get("gradient") * (-HARTREE / BOHR)))
+    return results
+
+
+class _BareFennol:
+    """A hand-written loop over batches of one fixed shape, with FeNNol's own padding."""
+
+    def __init__(self, path: str, n_atoms: int) -> None:
+        from fennol import FENNIX
+
+        self.model = FENNIX.load(path, use_atom_padding=True, graph_config={"mult_size": 1.3})
+        self.n_atoms = n_atoms
+
+    def __call__(self, structures: Sequence[Structure]) -> list[Any]:
+        size = self.n_atoms // structures[0].n_atoms
+        results = []
+        for start in range(0, len(structures), size):
+            batch = structures[start : start + size]
+            natoms = np.array([structure.n_atoms for structure in batch], dtype=np.int32)
+            energies, forces, _ = self.model.energy_and_forces(
+                unit="eV",
+                species=np.concatenate([s.numbers for s in batch]).astype(np.int32),
+                coordinates=np.concatenate([s.positions for s in batch]).astype(np.float32),
+                natoms=natoms,
+                batch_index=np.repeat(np.arange(len(batch), dtype=np.int32), natoms),
+            )
+            results.append((np.asarray(energies), np.asarray(forces)))
+        return results
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], load_settings(), sys.argv[2] == "1")))
