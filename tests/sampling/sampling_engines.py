@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
@@ -9,7 +11,7 @@ from ase.calculators.calculator import Calculator, all_changes
 class Springs(Calculator):
     """Every pair of atoms joined by a spring of constant k (eV/Å²) and length r0 (Å)."""
 
-    implemented_properties = ["energy", "forces"]
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
 
     def __init__(self, k: float = 20.0, r0: float = 1.5) -> None:
         super().__init__()

@@ -165,9 +165,11 @@ def test_plugins_are_found_by_entry_point_and_a_broken_one_is_named(tmp_path):
             """
         )
     )
-    block = "name: p\nblocks:\n  - name: b\n    source: {type: %s}\n    methods: [{type: shift, by: 1}]\n"
-    (tmp_path / "plugin.yaml").write_text(block % "helium")
-    (tmp_path / "broken.yaml").write_text(block % "broken")
+    for plan, source in (("plugin", "helium"), ("broken", "broken")):
+        (tmp_path / f"{plan}.yaml").write_text(
+            f"name: p\nblocks:\n  - name: b\n    source: {{type: {source}}}\n"
+            "    methods: [{type: shift, by: 1}]\n"
+        )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", SCRIPT],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},

@@ -136,7 +136,7 @@ def test_a_full_disk_is_one_clear_line(db, tmp_path, size, monkeypatch):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("this machine does not let root mount a tmpfs")
     try:
         check_refusal(db, disk, "MB free; nothing was published")

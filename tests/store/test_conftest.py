@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from conftest import execute
+from tests.conftest import execute
+
 from mlffdb.config import load_settings
 
 

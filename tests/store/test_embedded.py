@@ -6,49 +6,18 @@ import os
 import signal
 import stat
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import psycopg2
 import pytest
 from sqlalchemy import create_engine, text
+from tests.store.embedded_helpers import START, ask, client, wait_until_gone
 
 from mlffdb.errors import DatabaseError
 from mlffdb.store.embedded import EmbeddedServer, binaries, is_network_filesystem
 from mlffdb.store.embedded import server as server_module
 from mlffdb.store.embedded.process import live_postmaster
 from mlffdb.store.embedded.sockets import MAX_SOCKET_PATH
-
-START = """
-import sys
-from pathlib import Path
-from mlffdb.store.embedded import EmbeddedServer
-server = EmbeddedServer(Path(sys.argv[1]))
-print("go", flush=True)
-server.start()
-"""
-
-
-def client(folder: Path, code: str = START) -> subprocess.Popen[str]:
-    """Start another process that works on the server in *folder*; it prints go when ready."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def ask(server: EmbeddedServer, sql: str, role: str = "mlffdb") -> list[tuple]:
-    connection = psycopg2.connect(**server.libpq(role))
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(sql)
-            return cursor.fetchall() if cursor.description else []
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize("version", [16, 18])
@@ -284,9 +253,3 @@ def test_a_folder_in_use_on_another_machine_is_left_alone(open_folder, monkeypat
     (server.cluster / "postmaster.pid").unlink()
     server.start()
     assert server.is_alive()
-
-
-def wait_until_gone(server: EmbeddedServer) -> None:
-    """Wait until the kernel is done with a killed server."""
-    while live_postmaster(server.cluster):
-        time.sleep(0.01)

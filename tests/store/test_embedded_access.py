@@ -12,9 +12,8 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from other_users import a_stranger, has_user, needs_root, run_as
 from sqlalchemy import make_url
-from test_embedded import ask
+from tests.store.embedded_helpers import a_stranger, ask, has_user, needs_root, run_as
 
 from mlffdb.errors import ConfigError, DatabaseError
 from mlffdb.store.embedded import EmbeddedServer, binaries, programs

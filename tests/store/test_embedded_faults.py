@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extras
 import pytest
-from test_embedded import ask, client, wait_until_gone
+from tests.store.embedded_helpers import ask, client, wait_until_gone
 
 from mlffdb.errors import DatabaseError
 from mlffdb.store.embedded import EmbeddedServer, home
@@ -200,7 +200,6 @@ def test_others_wait_for_the_one_that_waits(server, monkeypatch):
 def test_a_server_that_neither_answers_nor_logs_is_reported(server, monkeypatch):
     monkeypatch.setattr(server_module, "STALL_TIMEOUT", 0.2)
     slow = slow_recovery(server)
-    slow.settings["restore_command"] = "sleep 2; false"
     with pytest.raises(DatabaseError, match="has not answered for"):
         slow.start()
     monkeypatch.undo()

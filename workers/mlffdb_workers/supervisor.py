@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -15,9 +16,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from mlffdb.errors import MlffdbError
+from mlffdb.errors import DatabaseError, MlffdbError
 from mlffdb.store import workers
 from mlffdb.store.database import Database
+
+log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 #: Workers that die this often in a row, with nothing done in between, are not started again.
@@ -180,10 +183,18 @@ class _Watch:
                     process.process.terminate()
             for process in [p for p in self.running if p.reap() is not None]:
                 self._bury(process)
-            progress = self.tick()
-            if progress != self._progress:
-                self._progress, self._deaths = progress, 0
+            self._look()
             time.sleep(TICK_SECONDS)
+
+    def _look(self) -> None:
+        """Show progress; a database that is away for a while is the workers' to wait for."""
+        try:
+            progress = self.tick()
+        except DatabaseError as error:
+            log.debug("no progress to show: %s", error)
+            return
+        if progress != self._progress:
+            self._progress, self._deaths = progress, 0
 
     def _bury(self, process: _Process) -> None:
         self.running.remove(process)
@@ -194,7 +205,8 @@ class _Watch:
         status = process.process.returncode
         if status == 0:
             return
-        workers.expire_leases(self.database, self.run_id, process.process.pid)
+        with suppress(DatabaseError):  # then they expire by themselves
+            workers.expire_leases(self.database, self.run_id, process.process.pid)
         if self.stop.is_set():
             return
         self._deaths += 1

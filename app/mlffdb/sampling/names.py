@@ -15,8 +15,9 @@ from mlffdb.structures.structure import MAX_ATOMIC_NUMBER
 def suggestion(name: str, allowed: Iterable[str]) -> str:
     """Return what to write instead of *name*: the nearest allowed one, and all of them."""
     names = list(allowed)
-    near = get_close_matches(name, names, n=1) or get_close_matches(name.lower(), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    by_lower = {known.lower(): known for known in names}
+    near = get_close_matches(name.lower(), by_lower, n=1)
+    hint = f"did you mean {by_lower[near[0]]!r}? " if near else ""
     return f"{hint}known: {', '.join(names)}"
 
 

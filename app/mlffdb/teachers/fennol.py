@@ -39,8 +39,8 @@ GROWTH_ROOM = (1.3, 1 / 16)
 #: A structure alone costs next to nothing, and the next one alone is likely another.
 SINGLE_ROOM = (2.0, 1 / 4)
 PADDING_CELL = 1000.0  # Å
-#: The host lists all pairs of a structure before it filters them.
-MAX_ATOMS = 10_000
+#: The host lists all pairs of a structure, images included, before it filters them: 3 GB here.
+MAX_ATOMS = 2000
 
 #: What ANI models can do; their elements and licence come with the weights.
 CAPABILITIES = Capabilities(

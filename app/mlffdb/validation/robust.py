@@ -43,6 +43,10 @@ def solve(
     coefficients = np.zeros(lines.shape[1])
     if len(targets) == 0:
         return coefficients
+    # absurd numbers would drown the others in rounding before the weights can take them out
+    middle = float(np.median(targets))
+    reach = 1e3 * max(float(np.median(np.abs(targets - middle))), 1.0)
+    targets = np.clip(targets, middle - reach, middle + reach)
     weights = np.ones(len(targets))
     for iteration in range(ITERATIONS):
         before = coefficients

@@ -17,9 +17,6 @@ OWNER = "mlffdb"
 #: Role and database that every new cluster has.
 SUPERUSER = "postgres"
 
-#: Roles that a socket admits before PostgreSQL 16, whose pg_ident.conf takes no pattern.
-ROLES_BEFORE_16 = (SUPERUSER, OWNER, "mlffdb_reader")
-
 SETTINGS = """
 # ---- mlffdb: written once; edit as you like, then restart the server ----
 random_page_cost = 1.1              # SSD
@@ -106,20 +103,25 @@ def write_access_rules(data: Path, version: int, account: Account) -> None:
     """Write who may log in: by socket the server's user and root, by TCP who has a password.
 
     The socket admits those users as ``postgres`` and as every role whose name begins with
-    ``mlffdb``. TCP never admits the superuser, and works only while the server listens.
+    ``mlffdb``; before PostgreSQL 16, whose maps take no pattern, as ``postgres`` and ``mlffdb``,
+    and other roles with their password. TCP never admits the superuser, and works only while
+    the server listens.
     """
-    account.write(
-        data / "pg_hba.conf",
-        "# written by mlffdb at every start\n"
-        "# type database user     address   method\n"
-        "local  all      all                peer map=mlffdb\n"
-        f"host   all      {SUPERUSER} all       reject\n"
-        "host   all      all      all       scram-sha-256\n",
-    )
-    roles = (SUPERUSER, f"/^{OWNER}") if version >= 16 else ROLES_BEFORE_16
+    patterns = version >= 16
+    who = "all" if patterns else f"{SUPERUSER},{OWNER}"
+    rules = [
+        "# type, database, user, address, method",
+        f"local all {who} peer map=mlffdb",
+        "local all all scram-sha-256",
+        f"host all {SUPERUSER} all reject",
+        "host all all all scram-sha-256",
+    ]
+    roles = (SUPERUSER, f"/^{OWNER}" if patterns else OWNER)
     users = dict.fromkeys((account.name, root_name()))
-    lines = [f'mlffdb "{_escaped(user)}" {role}\n' for user in users for role in roles]
-    account.write(data / "pg_ident.conf", "# written by mlffdb at every start\n" + "".join(lines))
+    names = [f'mlffdb "{_escaped(user)}" {role}' for user in users for role in roles]
+    for file, lines in (("pg_hba.conf", rules), ("pg_ident.conf", names)):
+        text = "\n".join(["# written by mlffdb at every start", *lines])
+        account.write(data / file, text + "\n")
 
 
 def sync_folder(folder: Path) -> None:

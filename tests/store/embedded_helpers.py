@@ -1,4 +1,4 @@
-"""Helpers to run code as another Unix user; only root can."""
+"""Helpers for the tests of the embedded server: other processes, and other Unix users."""
 
 from __future__ import annotations
 
@@ -6,8 +6,51 @@ import os
 import pwd
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import psycopg2
 import pytest
+
+from mlffdb.store.embedded import EmbeddedServer
+from mlffdb.store.embedded.process import live_postmaster
+
+START = """
+import sys
+from pathlib import Path
+from mlffdb.store.embedded import EmbeddedServer
+server = EmbeddedServer(Path(sys.argv[1]))
+print("go", flush=True)
+server.start()
+"""
+
+
+def client(folder: Path, code: str = START) -> subprocess.Popen[str]:
+    """Start another process that works on the server in *folder*; it prints go when ready."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ask(server: EmbeddedServer, sql: str, role: str = "mlffdb") -> list[tuple]:
+    connection = psycopg2.connect(**server.libpq(role))
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+def wait_until_gone(server: EmbeddedServer) -> None:
+    """Wait until the kernel is done with a killed server."""
+    while live_postmaster(server.cluster):
+        time.sleep(0.01)
+
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as other users")
 
