@@ -111,7 +111,7 @@ def test_ci_runs_the_two_commands_of_the_readme() -> None:
 
 
 def test_the_pages_name_every_command() -> None:
-    everything = "\n".join(PAGES.values())
+    everything = " ".join("\n".join(PAGES.values()).split())
     for name, _ in commands():
         assert f"mlffdb {name}" in everything, f"no page names `mlffdb {name}`"
 
@@ -125,7 +125,8 @@ def named_commands() -> list[tuple[str, str]]:
     found = []
     for page, text in PAGES.items():
         lines = [line for block in blocks(text, "sh") for line in block.splitlines()]
-        lines += re.findall(r"`(mlffdb [^`]+)`", text)
+        if page != "docs/format.md":  # names texts inside files that begin so
+            lines += [" ".join(code.split()) for code in re.findall(r"`(mlffdb\s[^`]+)`", text)]
         found += [(page, line) for line in lines if line.startswith("mlffdb ")]
     return found
 

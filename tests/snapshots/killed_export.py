@@ -35,6 +35,8 @@ def main() -> None:
         if step in STEPS:
             owner, name, when = STEPS[step]
             setattr(owner, name, _deadly(getattr(owner, name), when))
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         export.export_snapshot(database, "set", run_id=run_id, teacher="emt", out=out)
 
 

@@ -109,7 +109,7 @@ connection.close()
 def test_a_socket_of_another_user_is_not_believed(open_folder):
     server = EmbeddedServer(open_folder)
     server.start()
-    arguments = server.libpq() | {"requirepeer": "daemon"}
+    arguments = server.libpq() | {"requirepeer": pwd.getpwuid(0).pw_name}
     with pytest.raises(psycopg2.OperationalError, match="requirepeer"):
         psycopg2.connect(**arguments)
     assert make_url(server.url()).query["requirepeer"] == server.libpq()["requirepeer"]

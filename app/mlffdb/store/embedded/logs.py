@@ -8,6 +8,8 @@ from pathlib import Path
 
 _TROUBLE = re.compile(r"(?:FATAL|PANIC|ERROR|error): +(.*)")
 _COULD_NOT = re.compile(r"(?:LOG|WARNING|warning): +(could not .*)")
+#: "… is starting up", "… is in recovery mode", "… is not yet accepting connections", and so on.
+NOT_YET = "the database system is"
 _IN_USE = "is still in use"  # "pre-existing shared memory block (key …, ID …) is still in use"
 
 
@@ -17,13 +19,17 @@ def still_in_use(log: str) -> bool:
 
 
 def last_words(text: str) -> str:
-    """Return the line of a program's output that says why it failed."""
+    """Return the line of a program's output that says why it failed: its first complaint.
+
+    What follows is mostly the consequence. Answers to clients that came too early do not count.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    reasons = [match[1] for line in lines if (match := _TROUBLE.search(line))]
+    complaints = [match[1] for line in lines if (match := _TROUBLE.search(line))]
+    reasons = [complaint for complaint in complaints if NOT_YET not in complaint]
     causes = [match[1] for line in lines if (match := _COULD_NOT.search(line))]
-    if reasons and causes and causes[0] not in reasons:
-        return f"{reasons[-1]} ({causes[0]})"
-    return (reasons or causes or lines or ["no message"])[-1]
+    if reasons and causes:
+        return f"{reasons[0]} ({causes[0]})"
+    return (reasons or causes or lines[-1:] or ["no message"])[0]
 
 
 @dataclass

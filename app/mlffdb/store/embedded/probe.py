@@ -9,9 +9,7 @@ import psycopg2
 
 from mlffdb.store.embedded.cluster import SUPERUSER
 from mlffdb.store.embedded.endpoint import Endpoint
-
-#: "… is starting up", "… is in recovery mode", "… is not yet accepting connections", and so on.
-_NOT_YET = "the database system is"
+from mlffdb.store.embedded.logs import NOT_YET
 
 
 class Answer(enum.Enum):
@@ -34,7 +32,7 @@ def ask(state: Path) -> Answer:
         psycopg2.connect(**endpoint.libpq(SUPERUSER, SUPERUSER), connect_timeout=5).close()
     except psycopg2.OperationalError as error:
         text = str(error)
-        if _NOT_YET in text:
+        if NOT_YET in text:
             return Answer.BUSY
         # any other refusal by a server, such as too many clients, is an answer
         return Answer.READY if "FATAL:" in text else Answer.NONE

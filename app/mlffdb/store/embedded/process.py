@@ -32,12 +32,13 @@ def remove_stale_lock(data: Path) -> bool:
     """Remove ``postmaster.pid`` if no server of *data* lives; say whether one was removed.
 
     PostgreSQL itself does so only when the number is unused: a zombie or a foreign program
-    with that number makes it refuse to start. The file stays while orphans of the server live,
-    since it also names the shared memory by which PostgreSQL notices them.
+    with that number makes it refuse to start, and so does an empty file. The file stays while
+    orphans of the server live, since it also names the shared memory that betrays them.
     """
-    if _recorded_pid(data) is None or live_postmaster(data) is not None or orphans(data):
+    path = data / "postmaster.pid"
+    if not path.exists() or live_postmaster(data) is not None or orphans(data):
         return False
-    (data / "postmaster.pid").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     return True
 
 
