@@ -7,6 +7,8 @@ import errno
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -32,6 +34,16 @@ COMMANDS = {
 }
 
 
+class BadUsageError(click.ClickException):
+    """A command line that does not parse, said in one line."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002
+        """Print the line to stderr."""
+        _say_error(self.message)
+
+
 class Commands(click.Group):
     """Loads commands when they are named, suggests the nearest name, and turns errors to lines."""
 
@@ -53,15 +65,23 @@ class Commands(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"; did you mean `mlffdb {near[0]}`?" if near else "; see `mlffdb --help`"
-            raise click.UsageError(f"no command {args[0]!r}{hint}")
+            raise BadUsageError(f"no command {args[0]!r}{hint}")
         return super().resolve_command(ctx, args)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Parse the options before the command; a mistake in them is one line."""
+        with _usage_as_line():
+            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors that the user can mend become one line."""
         try:
-            return super().invoke(ctx)
+            with _usage_as_line():
+                return super().invoke(ctx)
         except MlffdbError as error:
             _end(ctx, str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _end(ctx, "interrupted; run the same command again to continue", 130)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 _quiet_exit()
@@ -85,9 +105,26 @@ def main() -> None:
     """
 
 
+@contextmanager
+def _usage_as_line() -> Iterator[None]:
+    """Turn click's three lines about a wrong option or argument into one."""
+    try:
+        yield
+    except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group alone: prints its help
+            raise
+        command = error.ctx.command_path if error.ctx else "mlffdb"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        raise BadUsageError(f"{message[:1].lower()}{message[1:]}; see `{command} --help`") from None
+
+
+def _say_error(message: str) -> None:
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+
+
 def _end(ctx: click.Context, message: str, status: int) -> NoReturn:
     """Print one line to stderr and end with *status*."""
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    _say_error(message)
     ctx.exit(status)
 
 

@@ -17,7 +17,13 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+#: Cells up to this length stay on one line.
+UNBROKEN = 24
+#: Blanks between columns.
+GAP = 2
 
 
 def out() -> Console:
@@ -83,17 +89,57 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> 
 def print_rows(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None
 ) -> None:
-    """Print *rows* as a table; numbers are right-aligned."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    """Print *rows* as a table with numbers right-aligned; one too wide as a list of records."""
     listed = [list(row) for row in rows]
+    cells = [[_cell(value) for value in row] for row in listed]
+    wraps = [_wraps(name, index, cells) for index, name in enumerate(columns)]
+    console = out()
+    if title:
+        console.print(title, style="bold")
+    if sum(_least(n, i, cells, wraps[i]) + GAP for i, n in enumerate(columns)) > console.width:
+        _print_records(console, columns, cells)
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for index, name in enumerate(columns):
         numeric = all(isinstance(row[index], int | float | None) for row in listed)
         table.add_column(
-            name, justify="right" if numeric else "left", overflow="fold", header_style="dim"
+            name,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=not wraps[index],
+            min_width=_least(name, index, cells, wraps[index]),
         )
-    for row in listed:
-        table.add_row(*(_cell(value) for value in row))
-    out().print(table)
+    for row in cells:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+def _wraps(name: str, index: int, cells: Sequence[Sequence[str]]) -> bool:
+    """Whether the column's text is long enough to be broken into lines."""
+    return max(len(name), *(len(row[index]) for row in cells), 0) > UNBROKEN
+
+
+def _least(name: str, index: int, cells: Sequence[Sequence[str]], wraps: bool) -> int:
+    """Return how narrow the column may become."""
+    texts = [name, *(row[index] for row in cells)]
+    if not wraps:
+        return max(map(len, texts))
+    words = [len(word) for text in texts for word in text.split()]
+    return max(len(name), min(max(words, default=0), UNBROKEN))
+
+
+def _print_records(
+    console: Console, columns: Sequence[str], cells: Sequence[Sequence[str]]
+) -> None:
+    for number, row in enumerate(cells):
+        if number:
+            console.print()
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, cell in zip(columns, row, strict=True):
+            table.add_row(name, escape(cell))
+        console.print(table)
 
 
 def _cell(value: Any) -> str:  # noqa: PLR0911 - one line per kind

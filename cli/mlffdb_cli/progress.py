@@ -32,8 +32,11 @@ class _Rate(ProgressColumn):
 class Bar:
     """One bar; `update` may be called as often as one likes."""
 
-    def __init__(self, what: str, progress: Progress | None, total: float | None) -> None:
+    def __init__(
+        self, what: str, progress: Progress | None, total: float | None, *, quiet: bool = False
+    ) -> None:
         self.what = what
+        self._quiet = quiet
         self._progress = progress
         self._task = progress.add_task(what, total=total) if progress else None
         self._begun = self._last = time.monotonic()
@@ -49,7 +52,7 @@ class Bar:
         now = time.monotonic()
         if self._first is None:
             self._first = done
-        if now - self._last < LINE_SECONDS:
+        if self._quiet or now - self._last < LINE_SECONDS:
             return
         self._last = now
         rate = (done - self._first) / max(now - self._begun, 1e-9)
@@ -60,10 +63,10 @@ class Bar:
 
 @contextmanager
 def bar(what: str, total: float | None = None, *, quiet: bool = False) -> Iterator[Bar]:
-    """Show progress of *what* while inside."""
+    """Show progress of *what* while inside, or nothing if *quiet*."""
     console = err()
     if quiet or not console.is_terminal:
-        yield Bar(what, None, total)
+        yield Bar(what, None, total, quiet=quiet)
         return
     with Progress(
         TextColumn("{task.description}"),
@@ -73,5 +76,6 @@ def bar(what: str, total: float | None = None, *, quiet: bool = False) -> Iterat
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
+        transient=True,  # what came of it is printed after
     ) as progress:
         yield Bar(what, progress, total)

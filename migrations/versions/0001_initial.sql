@@ -445,31 +445,6 @@ COMMENT ON COLUMN origin.smiles IS 'SMILES with all atoms mapped to source order
 COMMENT ON COLUMN origin.group_keys IS 'Keys that must not be shared by two splits (inchikey:, sequence:, trajectory:)';
 CREATE INDEX ix_origin_parent_id ON origin (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX ix_origin_run_id ON origin (run_id);
-CREATE TABLE snapshot_member (
-	structure_id UUID NOT NULL, 
-	snapshot_id INTEGER NOT NULL, 
-	teacher_id INTEGER NOT NULL, 
-	split TEXT NOT NULL, 
-	position INTEGER NOT NULL, 
-	component_id UUID NOT NULL, 
-	label_hash BYTEA NOT NULL, 
-	CONSTRAINT pk_snapshot_member PRIMARY KEY (structure_id, snapshot_id, teacher_id), 
-	CONSTRAINT ck_snapshot_member_split CHECK (split IN ('train', 'val', 'test')), 
-	CONSTRAINT ck_snapshot_member_position CHECK (position >= 0), 
-	CONSTRAINT ck_snapshot_member_label_hash CHECK (octet_length(label_hash) = 32), 
-	CONSTRAINT fk_snapshot_member_structure_id FOREIGN KEY(structure_id) REFERENCES structure (structure_id), 
-	CONSTRAINT fk_snapshot_member_snapshot_id FOREIGN KEY(snapshot_id) REFERENCES snapshot (snapshot_id), 
-	CONSTRAINT fk_snapshot_member_teacher_id FOREIGN KEY(teacher_id) REFERENCES teacher (teacher_id)
-);
-COMMENT ON TABLE snapshot_member IS 'Labels in a frozen version, with split and place in the file';
-COMMENT ON COLUMN snapshot_member.structure_id IS 'Structure';
-COMMENT ON COLUMN snapshot_member.snapshot_id IS 'Snapshot';
-COMMENT ON COLUMN snapshot_member.teacher_id IS 'Teacher of the label';
-COMMENT ON COLUMN snapshot_member.split IS 'train, val or test';
-COMMENT ON COLUMN snapshot_member.position IS 'Index in the split''s file, from 0';
-COMMENT ON COLUMN snapshot_member.component_id IS 'Group it was placed with';
-COMMENT ON COLUMN snapshot_member.label_hash IS 'SHA-256 of the structure''s id and label';
-CREATE INDEX ix_snapshot_member_snapshot_id_split ON snapshot_member (snapshot_id, split, position);
 CREATE TABLE structure_pair (
 	structure_id UUID NOT NULL, 
 	other_id UUID NOT NULL, 
@@ -512,6 +487,30 @@ COMMENT ON COLUMN verdict.is_current IS 'Newest one; older ones are history';
 COMMENT ON COLUMN verdict.created_at IS 'When given';
 CREATE INDEX ix_verdict_run_id ON verdict (run_id);
 CREATE UNIQUE INDEX uq_verdict_current ON verdict (structure_id, teacher_id) NULLS NOT DISTINCT WHERE is_current;
+CREATE TABLE snapshot_member (
+	structure_id UUID NOT NULL, 
+	snapshot_id INTEGER NOT NULL, 
+	teacher_id INTEGER NOT NULL, 
+	split TEXT NOT NULL, 
+	position INTEGER NOT NULL, 
+	component_id UUID NOT NULL, 
+	label_hash BYTEA NOT NULL, 
+	CONSTRAINT pk_snapshot_member PRIMARY KEY (structure_id, snapshot_id, teacher_id), 
+	CONSTRAINT fk_snapshot_member_structure_id_teacher_id FOREIGN KEY(structure_id, teacher_id) REFERENCES label (structure_id, teacher_id), 
+	CONSTRAINT ck_snapshot_member_split CHECK (split IN ('train', 'val', 'test')), 
+	CONSTRAINT ck_snapshot_member_position CHECK (position >= 0), 
+	CONSTRAINT ck_snapshot_member_label_hash CHECK (octet_length(label_hash) = 32), 
+	CONSTRAINT fk_snapshot_member_snapshot_id FOREIGN KEY(snapshot_id) REFERENCES snapshot (snapshot_id)
+);
+COMMENT ON TABLE snapshot_member IS 'Labels in a frozen version, with split and place in the file';
+COMMENT ON COLUMN snapshot_member.structure_id IS 'Structure';
+COMMENT ON COLUMN snapshot_member.snapshot_id IS 'Snapshot';
+COMMENT ON COLUMN snapshot_member.teacher_id IS 'Teacher of the label';
+COMMENT ON COLUMN snapshot_member.split IS 'train, val or test';
+COMMENT ON COLUMN snapshot_member.position IS 'Index in the split''s file, from 0';
+COMMENT ON COLUMN snapshot_member.component_id IS 'Group it was placed with';
+COMMENT ON COLUMN snapshot_member.label_hash IS 'SHA-256 of the structure''s id and label';
+CREATE INDEX ix_snapshot_member_snapshot_id_split ON snapshot_member (snapshot_id, split, position);
 ALTER TABLE structure ALTER COLUMN numbers SET STORAGE EXTERNAL;
 ALTER TABLE structure ALTER COLUMN positions SET STORAGE EXTERNAL;
 ALTER TABLE structure ALTER COLUMN source_order SET STORAGE EXTERNAL;
@@ -521,21 +520,40 @@ ALTER TABLE sample_task SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0
 ALTER TABLE worker SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE label_task SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 CREATE FUNCTION refuse_change_of_published_snapshot() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    changed integer := CASE WHEN TG_OP = 'INSERT' THEN NEW.snapshot_id ELSE OLD.snapshot_id END;
 BEGIN
-    IF (SELECT status FROM snapshot WHERE snapshot_id = changed) = 'published' THEN
-        RAISE EXCEPTION 'snapshot % is published and cannot be changed', changed
+    IF OLD.status = 'published' THEN
+        RAISE EXCEPTION 'snapshot % v% is published and cannot be changed', OLD.name, OLD.version
             USING HINT = 'Export a new version instead.';
     END IF;
     RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 END $$;
 COMMENT ON FUNCTION refuse_change_of_published_snapshot() IS
-    'Keeps published snapshots and their members as they are';
+    'Keeps published snapshots as they are';
 CREATE TRIGGER frozen BEFORE UPDATE OR DELETE ON snapshot
     FOR EACH ROW EXECUTE FUNCTION refuse_change_of_published_snapshot();
-CREATE TRIGGER frozen BEFORE INSERT OR UPDATE OR DELETE ON snapshot_member
-    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_published_snapshot();
+CREATE FUNCTION refuse_change_of_published_members() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    frozen text := (
+        SELECT min(p.name || ' v' || p.version) FROM snapshot p
+        WHERE p.status = 'published' AND p.snapshot_id IN (SELECT snapshot_id FROM changed)
+    );
+BEGIN
+    IF frozen IS NOT NULL THEN
+        RAISE EXCEPTION 'snapshot % is published and its members cannot be changed', frozen
+            USING HINT = 'Export a new version instead.';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION refuse_change_of_published_members() IS
+    'Keeps members of published snapshots as they are; once per statement, since exports are large';
+CREATE TRIGGER frozen_insert AFTER INSERT ON snapshot_member REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
+CREATE TRIGGER frozen_update AFTER UPDATE ON snapshot_member REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
+CREATE TRIGGER frozen_move AFTER UPDATE ON snapshot_member REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
+CREATE TRIGGER frozen_delete AFTER DELETE ON snapshot_member REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
 CREATE FUNCTION refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'table % holds published snapshots and cannot be truncated', TG_TABLE_NAME;

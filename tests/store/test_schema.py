@@ -12,6 +12,8 @@ from pydantic import SecretStr
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DatabaseError as SqlError
 from sqlalchemy.exc import IntegrityError
+from tests.conftest import DEBIAN_15, fresh_database
+from tests.helpers import add_molecules, add_teacher, approve_all
 
 from mlffdb.config import Settings
 from mlffdb.errors import DatabaseError
@@ -19,8 +21,6 @@ from mlffdb.pipeline import setup
 from mlffdb.store import ddl, migrate, views
 from mlffdb.store.database import Database, libpq
 from mlffdb.store.schema import Base
-from tests.conftest import DEBIAN_15, fresh_database
-from tests.helpers import add_molecules, add_teacher, approve_all
 
 #: The schema of 0.1.0a1 as that release made it; later versions must upgrade it.
 RELEASED = Path(__file__).with_name("schema-0.1.0a1.sql")
@@ -200,14 +200,18 @@ def test_the_database_refuses_labels_that_cannot_be(db: Database, wrong: dict[st
         "TRUNCATE snapshot CASCADE",
         "DELETE FROM snapshot",
         "INSERT INTO snapshot_member (structure_id, snapshot_id, teacher_id, split, position,"
-        " component_id, label_hash) SELECT structure_id, snapshot_id, teacher_id, 'val', 9,"
-        " component_id, label_hash FROM snapshot_member",
+        " component_id, label_hash) SELECT l.structure_id, m.snapshot_id, l.teacher_id, 'val', 9,"
+        " m.component_id, m.label_hash FROM snapshot_member m, label l"
+        " WHERE l.structure_id <> m.structure_id",
     ],
 )
 def test_a_published_snapshot_cannot_be_changed(db: Database, change: str) -> None:
-    add_molecules(db, 1)
+    add_molecules(db, 2)
     teacher = add_teacher(db)
+    good = {"energy": "0", "forces": "NULL", "stress": "NULL"}
     with db.begin() as connection:
+        every = LABEL.format(**good).replace("LIMIT 1", "")
+        connection.execute(text(every), {"teacher": teacher})
         snapshot = connection.execute(
             text(
                 "INSERT INTO snapshot (run_id, name, version, teacher_ids, split, seed, root_hash)"
@@ -219,7 +223,7 @@ def test_a_published_snapshot_cannot_be_changed(db: Database, change: str) -> No
             text(
                 "INSERT INTO snapshot_member (structure_id, snapshot_id, teacher_id, split,"
                 " position, component_id, label_hash) SELECT structure_id, :s, :t, 'train', 0,"
-                " structure_id, decode(repeat('00', 32), 'hex') FROM structure"
+                " structure_id, decode(repeat('00', 32), 'hex') FROM structure LIMIT 1"
             ),
             {"s": snapshot, "t": teacher},
         )

@@ -22,6 +22,7 @@ class LabelJob:
         self.queue = queue
         self.teacher = teacher
         self.run_id = run_id
+        self.first_batch = teacher.first_batch
 
     def compute(self, claims: Sequence[Claim]) -> list[Result]:
         """Return one result per claim."""

@@ -58,6 +58,8 @@ class Job(Protocol):
     """What differs between labelling and sampling."""
 
     queue: Queue
+    #: Tasks to claim first.
+    first_batch: int
 
     def compute(self, claims: Sequence[Claim]) -> Any:
         """Return an outcome for `write`; runs in the main thread, without a database."""
@@ -103,7 +105,7 @@ class WorkLoop:
         self.worker_id = worker_id
         self.follow = follow
         self.counters = Counters()
-        self._shared = _Shared()
+        self._shared = _Shared(size=job.first_batch)
         self._changed = threading.Condition()
         self._last_beat = 0.0
         self._last_recovery = 0.0

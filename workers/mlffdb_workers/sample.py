@@ -33,6 +33,7 @@ class SampleJob:
         self.plan = plan
         self.engines = engines
         self.run_id = run_id
+        self.first_batch = 1
 
     def compute(self, claims: Sequence[Claim]) -> list[_Outcome]:
         """Return what came of each claimed task."""

@@ -18,6 +18,9 @@ from mlffdb.store.queue import BY_KEY, LABEL_TASKS, Claim, Queue
 from mlffdb.store.records import encode_forces
 from mlffdb.store.schema.base import JSON
 
+#: Priorities 0 … BANDS - 1 that ordinary tasks get, drawn by structure_id.
+BANDS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class TeacherRow:
@@ -85,12 +88,17 @@ def enqueue(
 
     chosen: only these, or None for all
     limit: at most so many new tasks, by structure_id; None for all
+
+    Within a band of priority the small come first, so that a batch is of similar sizes; bands are
+    drawn by structure_id, so that each holds all sizes, and half a campaign is not all small
+    structures.
     Returns how many tasks are new.
     """
     result = connection.execute(
         text("""
-INSERT INTO label_task (teacher_id, structure_id, cost)
-SELECT :teacher, s.structure_id, s.n_atoms FROM structure s
+INSERT INTO label_task (teacher_id, structure_id, priority, cost)
+SELECT :teacher, s.structure_id, get_byte(uuid_send(s.structure_id), 0) * :bands / 256, s.n_atoms
+FROM structure s
 JOIN verdict v ON v.structure_id = s.structure_id AND v.teacher_id IS NULL AND v.is_current
 WHERE v.verdict <> 'rejected'
     AND (CAST(:chosen AS uuid[]) IS NULL OR s.structure_id = ANY(CAST(:chosen AS uuid[])))
@@ -102,6 +110,7 @@ ORDER BY s.structure_id LIMIT :limit
 ON CONFLICT (teacher_id, structure_id) DO NOTHING"""),
         {
             "teacher": teacher_id,
+            "bands": BANDS,
             "chosen": None if chosen is None else [str(identity) for identity in chosen],
             "limit": limit,
         },

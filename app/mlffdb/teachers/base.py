@@ -133,6 +133,8 @@ class Teacher(ABC):
     identity: Identity
     #: Largest cost of a batch, in ``capabilities.cost_unit``; lowered when memory runs out.
     budget: float
+    #: Structures that a worker claims first; how many later follows from the time they take.
+    first_batch: int = 1
     #: Failure code → why the teacher refuses it, added to the message where one is given.
     reasons: ClassVar[Mapping[str, str]] = {}
 

@@ -76,6 +76,7 @@ class FennolTeacher(Teacher):
         self.name = name
         self.device = str(device)
         self.budget = BUDGET
+        self.first_batch = 2 * int(BUDGET) // ATOMS_PER_SLOT  # small batches are padded to full
         #: Compilations so far: one for each new shape and each growth of it.
         self.compiles = 0
         self._model = _load_model(path)

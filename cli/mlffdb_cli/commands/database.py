@@ -13,7 +13,7 @@ from mlffdb_cli.options import database_options, json_option, settings
 from mlffdb_cli.output import print_json
 
 
-@click.group()
+@click.group(short_help="Start, stop and look into the embedded PostgreSQL.")
 def db() -> None:
     """Start, stop and look into the embedded PostgreSQL."""
 
@@ -65,7 +65,7 @@ def stop() -> None:
     click.echo("Stopped." if stopped else "It was not running.")
 
 
-@db.command()
+@db.command(short_help="Print the URL that other programs can connect to.")
 @database_options
 @json_option
 def url(as_json: bool) -> None:

@@ -11,7 +11,7 @@ from mlffdb_cli.output import out, print_json
 MARKS = {"ok": "[green]ok[/]", "note": "[yellow]–[/]", "problem": "[red]!![/]"}
 
 
-@click.command()
+@click.command(short_help="Say what is installed and ready, with remedies.")
 @database_options
 @json_option
 def doctor(as_json: bool) -> None:

@@ -12,7 +12,7 @@ from mlffdb_cli.output import print_json, say
 from mlffdb_cli.progress import bar
 
 
-@click.command()
+@click.command(short_help="Freeze valid labels into train/val/test files.")
 @click.argument("name")
 @database_options
 @click.option("--teacher", required=True, help="Whose labels; NAME@FINGERPRINT picks a version.")

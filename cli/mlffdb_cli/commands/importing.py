@@ -13,7 +13,7 @@ from mlffdb_cli.progress import bar
 SHOWN = 10
 
 
-@click.command("import")
+@click.command("import", short_help="Import structures from files.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @database_options
 @click.option("--domain", help="Domain of all structures, such as organic or inorganic.")

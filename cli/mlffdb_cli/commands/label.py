@@ -11,7 +11,7 @@ from mlffdb_cli.output import print_json, say
 from mlffdb_cli.progress import bar
 
 
-@click.command()
+@click.command(short_help="Label structures with energy, forces and stress.")
 @database_options
 @click.option("--teacher", "names", multiple=True, help="Who labels; may be given more than once.")
 @click.option("--gpu", type=click.IntRange(0), metavar="N", help="Compute on GPU number N.")

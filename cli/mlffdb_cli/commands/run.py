@@ -30,7 +30,7 @@ class InterruptedRunError(MlffdbError):
     exit_code = 130
 
 
-@click.command()
+@click.command(short_help="Do it all: init, sample, label, validate, export.")
 @click.argument("plan")
 @database_options
 @click.option("--workers", type=click.IntRange(1), help="Processes; one per core if not given.")

@@ -11,7 +11,7 @@ from mlffdb_cli.output import print_json, print_rows, say
 from mlffdb_cli.progress import bar
 
 
-@click.command()
+@click.command(short_help="Sample structures from a plan.")
 @click.argument("plan", required=False)
 @database_options
 @click.option("--workers", type=click.IntRange(1), help="Processes; one per core if not given.")

@@ -8,7 +8,7 @@ from mlffdb_cli.options import database_options, json_option, settings
 from mlffdb_cli.output import print_json, say
 
 
-@click.command()
+@click.command(short_help="Create the schema, or upgrade it; twice is harmless.")
 @database_options
 @json_option
 def init(as_json: bool) -> None:

@@ -10,7 +10,7 @@ from mlffdb_cli.options import connect, database_options, json_option
 from mlffdb_cli.output import print_csv, print_json, print_rows
 
 
-@click.command()
+@click.command(short_help="Ask the database, by SQL over documented views.")
 @click.argument("statement", required=False)
 @database_options
 @json_option

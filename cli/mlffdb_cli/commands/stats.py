@@ -8,7 +8,7 @@ from mlffdb_cli.options import connect, database_options, json_option
 from mlffdb_cli.output import print_json, print_table
 
 
-@click.command()
+@click.command(short_help="Say what the data is made of.")
 @database_options
 @json_option
 def stats(as_json: bool) -> None:

@@ -10,7 +10,7 @@ from mlffdb_cli.options import connect, database_options, json_option
 from mlffdb_cli.output import print_json, print_table
 
 
-@click.command()
+@click.command(short_help="Say where everything stands and what comes next.")
 @database_options
 @json_option
 def status(as_json: bool) -> None:

@@ -10,7 +10,7 @@ from mlffdb_cli.options import database_options, json_option, settings
 from mlffdb_cli.output import plain, print_json, print_rows
 
 
-@click.command()
+@click.command(short_help="List the teachers and whether they are ready here.")
 @database_options
 @json_option
 def teachers(as_json: bool) -> None:

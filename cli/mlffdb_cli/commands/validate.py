@@ -12,7 +12,7 @@ from mlffdb_cli.output import print_json, print_rows
 from mlffdb_cli.progress import bar
 
 
-@click.command()
+@click.command(short_help="Check structures and labels: valid, suspect or rejected.")
 @database_options
 @click.option(
     "--thresholds",

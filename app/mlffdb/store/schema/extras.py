@@ -15,21 +15,40 @@ _UNCOMPRESSED = (
 
 _FROZEN = """
 CREATE FUNCTION refuse_change_of_published_snapshot() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    changed integer := CASE WHEN TG_OP = 'INSERT' THEN NEW.snapshot_id ELSE OLD.snapshot_id END;
 BEGIN
-    IF (SELECT status FROM snapshot WHERE snapshot_id = changed) = 'published' THEN
-        RAISE EXCEPTION 'snapshot % is published and cannot be changed', changed
+    IF OLD.status = 'published' THEN
+        RAISE EXCEPTION 'snapshot % v% is published and cannot be changed', OLD.name, OLD.version
             USING HINT = 'Export a new version instead.';
     END IF;
     RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 END $$;
 COMMENT ON FUNCTION refuse_change_of_published_snapshot() IS
-    'Keeps published snapshots and their members as they are';
+    'Keeps published snapshots as they are';
 CREATE TRIGGER frozen BEFORE UPDATE OR DELETE ON snapshot
     FOR EACH ROW EXECUTE FUNCTION refuse_change_of_published_snapshot();
-CREATE TRIGGER frozen BEFORE INSERT OR UPDATE OR DELETE ON snapshot_member
-    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_published_snapshot();
+CREATE FUNCTION refuse_change_of_published_members() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    frozen text := (
+        SELECT min(p.name || ' v' || p.version) FROM snapshot p
+        WHERE p.status = 'published' AND p.snapshot_id IN (SELECT snapshot_id FROM changed)
+    );
+BEGIN
+    IF frozen IS NOT NULL THEN
+        RAISE EXCEPTION 'snapshot % is published and its members cannot be changed', frozen
+            USING HINT = 'Export a new version instead.';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION refuse_change_of_published_members() IS
+    'Keeps members of published snapshots as they are; once per statement, since exports are large';
+CREATE TRIGGER frozen_insert AFTER INSERT ON snapshot_member REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
+CREATE TRIGGER frozen_update AFTER UPDATE ON snapshot_member REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
+CREATE TRIGGER frozen_move AFTER UPDATE ON snapshot_member REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
+CREATE TRIGGER frozen_delete AFTER DELETE ON snapshot_member REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
 CREATE FUNCTION refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'table % holds published snapshots and cannot be truncated', TG_TABLE_NAME;

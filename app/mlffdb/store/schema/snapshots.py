@@ -6,6 +6,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -68,6 +69,10 @@ class SnapshotMember(Base):
 
     __tablename__ = "snapshot_member"
     __table_args__ = (
+        # one key instead of one per column: a member has a label, and large exports are quick
+        ForeignKeyConstraint(
+            ["structure_id", "teacher_id"], ["label.structure_id", "label.teacher_id"]
+        ),
         one_of("split", *SPLITS),
         check("position", "position >= 0"),
         check("label_hash", "octet_length(label_hash) = 32"),
@@ -75,15 +80,11 @@ class SnapshotMember(Base):
         {"comment": "Labels in a frozen version, with split and place in the file"},
     )
 
-    structure_id = column(
-        ID, ForeignKey("structure.structure_id"), primary_key=True, comment="Structure"
-    )
+    structure_id = column(ID, primary_key=True, comment="Structure")
     snapshot_id = column(
         Integer, ForeignKey("snapshot.snapshot_id"), primary_key=True, comment="Snapshot"
     )
-    teacher_id = column(
-        Integer, ForeignKey("teacher.teacher_id"), primary_key=True, comment="Teacher of the label"
-    )
+    teacher_id = column(Integer, primary_key=True, comment="Teacher of the label")
     split = column(Text, comment="train, val or test")
     position = column(Integer, comment="Index in the split's file, from 0")
     component_id = column(ID, comment="Group it was placed with")
