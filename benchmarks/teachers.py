@@ -114,12 +114,12 @@ def _bare(
     name: str, teacher: Teacher, settings: Settings
 ) -> Callable[[Sequence[Structure]], object]:
     if name.endswith("xtb"):
-        return _bare_xtb
+        return bare_xtb
     path = settings.weights_dir or settings.cache_dir / "weights"
-    return _BareFennol(str(path / f"{name.removeprefix('fennol:')}.fnx"), int(teacher.budget))
+    return BareFennol(str(path / f"{name.removeprefix('fennol:')}.fnx"), int(teacher.budget))
 
 
-def _bare_xtb(structures: Sequence[Structure]) -> list[Any]:
+def bare_xtb(structures: Sequence[Structure]) -> list[Any]:
     """One call of tblite after the other, as its documentation shows."""
     from tblite.interface import Calculator
 
@@ -133,7 +133,7 @@ def _bare_xtb(structures: Sequence[Structure]) -> list[Any]:
     return results
 
 
-class _BareFennol:
+class BareFennol:
     """A hand-written loop over batches of one fixed shape, with FeNNol's own padding."""
 
     def __init__(self, path: str, n_atoms: int) -> None:

@@ -114,8 +114,11 @@ def _usage_as_line() -> Iterator[None]:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group alone: prints its help
             raise
         command = error.ctx.command_path if error.ctx else "mlffdb"
-        message = " ".join(error.format_message().split()).rstrip(".")
-        raise BadUsageError(f"{message[:1].lower()}{message[1:]}; see `{command} --help`") from None
+        message = " ".join(error.format_message().split()).rstrip(".").replace(". Did", "; did")
+        end = "" if message.endswith("?") else ";"
+        raise BadUsageError(
+            f"{message[:1].lower()}{message[1:]}{end} see `{command} --help`"
+        ) from None
 
 
 def _say_error(message: str) -> None:

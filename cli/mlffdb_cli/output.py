@@ -22,6 +22,8 @@ from rich.table import Table
 
 #: Cells up to this length stay on one line.
 UNBROKEN = 24
+#: Longer words may be broken where there is no room.
+LONG_WORD = 16
 #: Blanks between columns.
 GAP = 2
 
@@ -107,7 +109,7 @@ def print_rows(
             justify="right" if numeric else "left",
             overflow="fold",
             no_wrap=not wraps[index],
-            min_width=_least(name, index, cells, wraps[index]),
+            min_width=_least(name, index, cells, True) if wraps[index] else None,
         )
     for row in cells:
         table.add_row(*map(escape, row))
@@ -125,7 +127,7 @@ def _least(name: str, index: int, cells: Sequence[Sequence[str]], wraps: bool) -
     if not wraps:
         return max(map(len, texts))
     words = [len(word) for text in texts for word in text.split()]
-    return max(len(name), min(max(words, default=0), UNBROKEN))
+    return max(len(name), min(max(words, default=0), LONG_WORD))
 
 
 def _print_records(

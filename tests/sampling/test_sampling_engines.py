@@ -9,13 +9,13 @@ import textwrap
 
 import numpy as np
 import pytest
-from sampling_helpers import make_plan, sample
 
 from mlffdb.errors import PlanError
 from mlffdb.sampling.engine_spec import EngineSpec
 from mlffdb.sampling.engines import EngineCache, EngineFailedError
 from mlffdb.sampling.items import Item
 from mlffdb.structures.molecules import embed, from_smiles, structure_from_mol
+from tests.sampling.sampling_helpers import make_plan, sample
 
 
 def mmff(text: str):
@@ -88,7 +88,7 @@ def test_settings_reach_an_ase_calculator():
 
 
 def test_settings_that_the_calculator_does_not_take():
-    spec = EngineSpec(name="sampling_engines:Springs", settings={"kk": 3})
+    spec = EngineSpec(name="tests.sampling.sampling_engines:Springs", settings={"kk": 3})
     with pytest.raises(PlanError, match="kk"):
         EngineCache().engine(spec, Item("g2", "Ar", "x"))
 

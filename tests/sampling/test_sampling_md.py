@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import units
-from sampling_helpers import make_plan, sample
 
 from mlffdb.errors import PlanError
 from mlffdb.sampling import load_plan
+from tests.sampling.sampling_helpers import make_plan, sample
 
 
 def md(**more):
@@ -43,7 +43,7 @@ def test_each_parent_has_its_own_trajectory(smiles):
 
 def test_the_thermostat_holds_the_temperature():
     """Potential energy of one spring in equilibrium: ½ k (r - r0)² averages to about ½ kT."""
-    engine = {"name": "sampling_engines:Springs", "settings": {"k": 20.0, "r0": 1.5}}
+    engine = {"name": "tests.sampling.sampling_engines:Springs", "settings": {"k": 20.0, "r0": 1.5}}
     source = {"type": "dimers", "elements": [["C", "C"]], "scale": [0.98, 0.98], "count": 1}
     method = md(
         engine=engine, temperature=500, frames=600, spacing_fs=10, start_fs=200,
@@ -63,7 +63,7 @@ def test_the_thermostat_holds_the_temperature():
 
 
 def test_an_explosion_ends_the_trajectory_with_its_reason(smiles):
-    stiff = {"name": "sampling_engines:Springs", "settings": {"k": 400.0, "r0": 1.2}}
+    stiff = {"name": "tests.sampling.sampling_engines:Springs", "settings": {"k": 400.0, "r0": 1.2}}
     made, rejected = sample(make_plan(smiles("CCO"), [md(engine=stiff, timestep_fs=8)]))
     assert [r.code for r in rejected] == ["exploded"]
     assert "eV/Å" in rejected[0].reason
@@ -72,7 +72,7 @@ def test_an_explosion_ends_the_trajectory_with_its_reason(smiles):
 
 
 def test_collapse_is_seen_by_distance():
-    weak = {"name": "sampling_engines:Springs", "settings": {"k": 1.0, "r0": 0.1}}
+    weak = {"name": "tests.sampling.sampling_engines:Springs", "settings": {"k": 1.0, "r0": 0.1}}
     source = {"type": "dimers", "elements": [["C", "C"]], "scale": [1.0, 1.0], "count": 1}
     made, rejected = sample(make_plan(source, [md(engine=weak, frames=50)]))
     assert [r.code for r in rejected] == ["exploded"]
@@ -81,7 +81,7 @@ def test_collapse_is_seen_by_distance():
 
 
 def test_heat_is_seen_by_temperature():
-    hot = {"name": "sampling_engines:Springs", "settings": {"k": 4.0, "r0": 1.5}}
+    hot = {"name": "tests.sampling.sampling_engines:Springs", "settings": {"k": 4.0, "r0": 1.5}}
     source = {"type": "peptides", "sequences": ["G"]}
     _, rejected = sample(make_plan(source, [md(engine=hot, temperature=10, max_force=1e6)]))
     assert [r.code for r in rejected] == ["exploded"]
@@ -89,7 +89,7 @@ def test_heat_is_seen_by_temperature():
 
 
 def test_good_frames_before_a_failure_stay():
-    bomb = {"name": "sampling_engines:Bomb", "settings": {"calls": 25}}
+    bomb = {"name": "tests.sampling.sampling_engines:Bomb", "settings": {"calls": 25}}
     source = {"type": "dimers", "elements": [["C", "C"]], "scale": [1.0, 1.0], "count": 1}
     made, rejected = sample(make_plan(source, [md(engine=bomb, frames=5)]))
     assert [c.origin.method for c in made] == ["as_is", "md", "md"]

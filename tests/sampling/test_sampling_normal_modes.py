@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms, units
-from sampling_engines import Springs
-from sampling_helpers import make_plan, sample
 
 from mlffdb.sampling.engine_spec import EngineSpec
 from mlffdb.sampling.engines import EngineCache
 from mlffdb.sampling.geometry import closest_contact
 from mlffdb.sampling.items import Item
 from mlffdb.sampling.modes import WAVENUMBER, force_constants, normal_modes
+from tests.sampling.sampling_engines import Springs
+from tests.sampling.sampling_helpers import make_plan, sample
 
 
 def modes_of(atoms):
@@ -174,7 +174,7 @@ def test_draws_that_collide_are_drawn_again_and_then_refused(smiles):
 
 
 def test_an_atom_has_no_modes():
-    modes = {"type": "normal_modes", "engine": "sampling_engines:Springs", "temperatures": [300]}
+    modes = {"type": "normal_modes", "engine": "tests.sampling.sampling_engines:Springs", "temperatures": [300]}
     source = {"type": "g2", "names": ["Li"], "open_shell": True}
     made, rejected = sample(make_plan(source, [modes]))
     assert len(made) == 1

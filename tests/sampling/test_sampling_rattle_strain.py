@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampling_helpers import make_plan, sample
 
 from mlffdb.sampling.geometry import closest_contact
 from mlffdb.sampling.methods.rattle import rattled
 from mlffdb.sampling.methods.strain import deformation
 from mlffdb.structures import Structure
+from tests.sampling.sampling_helpers import make_plan, sample
 
 SALT = {
     "type": "prototypes",

@@ -12,7 +12,6 @@ from ase.data import atomic_numbers, chemical_symbols
 from ase.io import write as ase_write
 from ase.spacegroup import crystal as ase_crystal
 from pydantic import ValidationError
-from sampling_helpers import make_plan, sample
 
 from mlffdb.sampling import describe, tasks
 from mlffdb.sampling.amino_acids import CHARGED, RESIDUES, capped_smiles, formula, parse_sequence
@@ -22,6 +21,7 @@ from mlffdb.structures import Structure, structure_id
 from mlffdb.structures.composition import hill_formula
 from mlffdb.structures.molecules import atomic_numbers as numbers_of
 from mlffdb.structures.molecules import from_smiles
+from tests.sampling.sampling_helpers import make_plan, sample
 
 
 def refused(**source) -> str:

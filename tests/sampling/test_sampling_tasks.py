@@ -9,13 +9,13 @@ import sys
 from importlib.util import find_spec
 
 import pytest
-from sampling_helpers import make_plan, sample
 
 from mlffdb.errors import TeacherError
 from mlffdb.sampling import Task, describe, load_plan, restore_plan, run_task, tasks
 from mlffdb.sampling.engines import EngineCache
 from mlffdb.sampling.plan import Plan
 from mlffdb.structures import Candidate, Rejection, structure_id
+from tests.sampling.sampling_helpers import make_plan, sample
 
 MIXED = {
     "name": "mixed",
@@ -226,7 +226,7 @@ def test_a_molecule_that_will_not_embed_is_told(smiles):
 
 
 def test_engines_that_fail_end_one_method_only(smiles):
-    failing = {"type": "relax", "engine": "sampling_engines:NotANumber"}
+    failing = {"type": "relax", "engine": "tests.sampling.sampling_engines:NotANumber"}
     rattle = {"type": "rattle", "std": 0.1, "count": 2}
     made, rejected = sample(make_plan(smiles("CO"), [failing, rattle]))
     assert [c.origin.method for c in made] == ["etkdg", "rattle", "rattle"]

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import filling
-
 from mlffdb.config import load_settings
 from mlffdb.snapshots import export, files, freeze, writer
 from mlffdb.store.database import Database
+from tests.snapshots import filling
 
 #: Step → module, function, and whether the process dies before or after it.
 STEPS = {

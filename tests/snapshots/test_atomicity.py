@@ -13,15 +13,14 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import filling
 import h5py
-import killed_export
 import pytest
 from sqlalchemy import text
 
 from mlffdb.errors import ExportError
 from mlffdb.snapshots import files, manifest
 from mlffdb.snapshots.export import export_snapshot, rewrite_snapshot
+from tests.snapshots import filling, killed_export
 
 SCRIPT = Path(__file__).with_name("killed_export.py")
 
@@ -45,7 +44,7 @@ def exporting(out, step):
         [sys.executable, str(SCRIPT), str(out), step],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent)},
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])},
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n", f"ended with {process.wait(60)}"

@@ -8,7 +8,6 @@ import random
 import re
 from uuid import UUID
 
-import filling
 import numpy as np
 import pytest
 from sqlalchemy import text
@@ -22,6 +21,7 @@ from mlffdb.store.labels import register_teacher
 from mlffdb.structures import structure_id
 from mlffdb.structures.identity import canonical_order
 from mlffdb.training import load
+from tests.snapshots import filling
 
 
 def export(db, out, name="set", **options):

@@ -105,10 +105,10 @@ def test_bytes_depend_on_the_content_alone(tmp_path):
     write(tmp_path / "a.h5", content)
     time.sleep(1.1)  # a time stamp in the file would change
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_layout as t; "
+        "import sys; sys.path.insert(0, sys.argv[1]); import tests.snapshots.test_layout as t; "
         "from pathlib import Path; t.write(Path(sys.argv[2]), t.columns(30), pieces=7)"
     )
-    here, other = str(Path(__file__).parent), tmp_path / "b.h5"
+    here, other = str(Path(__file__).parents[2]), tmp_path / "b.h5"
     subprocess.run([sys.executable, "-c", code, here, str(other)], check=True)
     assert (tmp_path / "a.h5").read_bytes() == other.read_bytes()
 

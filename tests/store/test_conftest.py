@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.conftest import execute
-
 from mlffdb.config import load_settings
+from tests.conftest import execute
 
 
 def test_the_environment_is_clean(tmp_path):

@@ -11,13 +11,13 @@ from pathlib import Path
 import psycopg2
 import pytest
 from sqlalchemy import create_engine, text
-from tests.store.embedded_helpers import START, ask, client, wait_until_gone
 
 from mlffdb.errors import DatabaseError
 from mlffdb.store.embedded import EmbeddedServer, binaries, is_network_filesystem
 from mlffdb.store.embedded import server as server_module
 from mlffdb.store.embedded.process import live_postmaster
 from mlffdb.store.embedded.sockets import MAX_SOCKET_PATH
+from tests.store.embedded_helpers import START, ask, client, wait_until_gone
 
 
 @pytest.mark.parametrize("version", [16, 18])

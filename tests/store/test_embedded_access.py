@@ -13,13 +13,13 @@ from pathlib import Path
 import psycopg2
 import pytest
 from sqlalchemy import make_url
-from tests.store.embedded_helpers import a_stranger, ask, has_user, needs_root, run_as
 
 from mlffdb.errors import ConfigError, DatabaseError
 from mlffdb.store.embedded import EmbeddedServer, binaries, programs
 from mlffdb.store.embedded.accounts import Account
 from mlffdb.store.embedded.endpoint import parse_listen
 from mlffdb.store.embedded.process import live_postmaster
+from tests.store.embedded_helpers import a_stranger, ask, has_user, needs_root, run_as
 
 CONNECT = """
 try:

@@ -13,12 +13,12 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extras
 import pytest
-from tests.store.embedded_helpers import ask, client, wait_until_gone
 
 from mlffdb.errors import DatabaseError
 from mlffdb.store.embedded import EmbeddedServer, home
 from mlffdb.store.embedded import server as server_module
 from mlffdb.store.embedded.process import live_postmaster, orphans, remove_stale_lock, running
+from tests.store.embedded_helpers import ask, client, wait_until_gone
 
 
 def kill_server(server: EmbeddedServer) -> None:

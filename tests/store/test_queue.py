@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from psycopg2.extras import execute_values
 from sqlalchemy import text
-from tests.helpers import add_molecules, add_teacher, approve_all, statuses
 
 from mlffdb.store import labels, queue
 from mlffdb.store.database import Database, driver_cursor
 from mlffdb.store.labels import LabelRow
 from mlffdb.store.queue import LABEL_TASKS, MAX_ATTEMPTS, Claim, Queue, TaskFailure
 from mlffdb.store.records import decode
+from tests.helpers import add_molecules, add_teacher, approve_all, statuses
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import time
 
 import pytest
 from sqlalchemy import text
-from tests.helpers import add_molecules, add_teacher
 
 from mlffdb.errors import QueryError
 from mlffdb.store import reader, views
 from mlffdb.store.database import Database
+from tests.helpers import add_molecules, add_teacher
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from pydantic import SecretStr
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DatabaseError as SqlError
 from sqlalchemy.exc import IntegrityError
-from tests.conftest import DEBIAN_15, fresh_database
-from tests.helpers import add_molecules, add_teacher, approve_all
 
 from mlffdb.config import Settings
 from mlffdb.errors import DatabaseError
@@ -21,6 +19,8 @@ from mlffdb.pipeline import setup
 from mlffdb.store import ddl, migrate, views
 from mlffdb.store.database import Database, libpq
 from mlffdb.store.schema import Base
+from tests.conftest import DEBIAN_15, fresh_database
+from tests.helpers import add_molecules, add_teacher, approve_all
 
 #: The schema of 0.1.0a1 as that release made it; later versions must upgrade it.
 RELEASED = Path(__file__).with_name("schema-0.1.0a1.sql")

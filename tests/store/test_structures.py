@@ -10,12 +10,12 @@ import pytest
 from ase.build import bulk
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from tests.helpers import add_molecules, candidates
 
 from mlffdb.store import runs, structures
 from mlffdb.store.database import Database
 from mlffdb.store.records import STRUCTURE_COLUMNS, decode, to_source_order
 from mlffdb.structures import Candidate, Origin, Structure, structure_id
+from tests.helpers import add_molecules, candidates
 
 
 def counts(db: Database) -> tuple[int, int]:

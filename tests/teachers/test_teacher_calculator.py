@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from analytic import PairTeacher
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
@@ -19,6 +18,7 @@ from mlffdb.structures import Structure
 from mlffdb.teachers.ase_calculator import CalculationError, TeacherCalculator
 from mlffdb.teachers.base import Capabilities
 from mlffdb.teachers.label import label
+from tests.teachers.analytic import PairTeacher
 
 
 class ChargedTeacher(PairTeacher):

@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from analytic import PairTeacher
 
 from mlffdb.structures import Structure
 from mlffdb.teachers.checks import has_close_atoms, precheck, wrapped
+from tests.teachers.analytic import PairTeacher
 
 WATER = np.array([[0.0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]])
 HOH = np.array([8, 1, 1])

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from analytic import PairTeacher
 
 from mlffdb.teachers.contract import CHECKS, ContractError
+from tests.teachers.analytic import PairTeacher
 
 TEACHERS = ("pair", "gfn2-xtb", "gfn1-xtb", "tiny", "ani1x", "orb")
 

@@ -7,12 +7,12 @@ import logging
 
 import numpy as np
 import pytest
-from analytic import GOLD, PairTeacher
 
 from mlffdb.structures import Structure
 from mlffdb.teachers.base import Failure, Prediction, RefusedError
 from mlffdb.teachers.batches import plan_batches
 from mlffdb.teachers.label import is_device_fault, is_out_of_memory, label
+from tests.teachers.analytic import GOLD, PairTeacher
 
 
 def chain(n_atoms: int, number: int = 2) -> Structure:

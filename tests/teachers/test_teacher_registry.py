@@ -8,13 +8,13 @@ import sys
 from importlib.metadata import EntryPoint
 
 import pytest
-from analytic import PairTeacher
 
 from mlffdb.config import Settings
 from mlffdb.errors import TeacherError
 from mlffdb.teachers import registry
 from mlffdb.teachers.device import claim_backend, parse_device
 from mlffdb.teachers.registry import Entry, Readiness, TeacherInfo
+from tests.teachers.analytic import PairTeacher
 
 pair_entry = Entry(
     TeacherInfo("pair", "pairs", "none"),

@@ -7,10 +7,10 @@ import pytest
 from ase.build import bulk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.validation.making import THRESHOLDS, batch, g2, moved
 
 from mlffdb.structures import Structure, StructureArrays
 from mlffdb.validation import Severity, check_duplicates, find_duplicates
+from tests.validation.making import THRESHOLDS, batch, g2, moved
 
 SYMMETRIC = ["C60", "C6H6", "CH4", "CO2", "H2", "N2", "H2O", "C2H4", "CF4", "C2H6", "H"]
 

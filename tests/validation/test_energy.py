@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase.collections import g2 as g2_set
-from tests.validation.making import THRESHOLDS, batch, g2, labels
 
 from mlffdb.structures import Structure, StructureArrays
 from mlffdb.validation import EnergyFit, EnergyReference, Severity, check_energies, element_counts
+from tests.validation.making import THRESHOLDS, batch, g2, labels
 
 ELEMENTS = [1, 6, 7, 8]
 TRUE = np.array([-13.6, -1030.0, -1485.0, -2042.0])

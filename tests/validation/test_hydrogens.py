@@ -8,10 +8,10 @@ from ase import Atoms
 from ase.build import bulk, fcc111, graphene, molecule, nanotube, surface
 from ase.collections import g2 as g2_set
 from ase.spacegroup import crystal
-from tests.validation.making import batch, found, g2, skeleton
 
 from mlffdb.structures import Structure
 from mlffdb.validation import Severity
+from tests.validation.making import batch, found, g2, skeleton
 
 #: g2 molecules whose heavy atoms alone are a sound species too, or say too little.
 INDISTINCT = {"HCN", "H2CO", "HCO", "HCCl3", "HCF3", "HOCl", "N2H4", "H2O2"}

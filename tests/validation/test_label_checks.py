@@ -8,10 +8,10 @@ from ase.build import bulk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from tests.validation.making import THRESHOLDS, batch, g2, labels
 
 from mlffdb.structures import StructureArrays
 from mlffdb.validation import Finding, LabelArrays, Severity, check_labels
+from tests.validation.making import THRESHOLDS, batch, g2, labels
 
 
 def pair_forces(structures: StructureArrays, strength: float = 1.0) -> np.ndarray:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.validation.making import found, skeleton
 
 from mlffdb.structures import Candidate, StructureArrays
 from mlffdb.structures.readers import read_candidates
+from tests.validation.making import found, skeleton
 
 
 def _read(folder: Path, name: str) -> StructureArrays:

@@ -11,12 +11,12 @@ from ase.build import bulk, fcc111, molecule
 from ase.collections import g2 as g2_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.validation.making import THRESHOLDS, batch, found, g2, moved
 
 from mlffdb.errors import ConfigError
 from mlffdb.structures import Structure, StructureArrays
 from mlffdb.validation import Severity, check_structures, verdict
 from mlffdb.validation.pairs import RADII, close_pairs
+from tests.validation.making import THRESHOLDS, batch, found, g2, moved
 
 
 def two(symbols: str, distance: float) -> Atoms:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.validation.making import batch, g2
 
 from mlffdb.errors import ConfigError
 from mlffdb.validation import (
@@ -22,6 +21,7 @@ from mlffdb.validation import (
 )
 from mlffdb.validation.batch import finding, value_of
 from mlffdb.validation.thresholds import ADDED
+from tests.validation.making import batch, g2
 
 
 def test_every_check_has_its_limits_and_every_limit_its_check() -> None:

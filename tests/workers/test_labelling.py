@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from sqlalchemy import text
-from tests.helpers import add_molecules, statuses
 
 from mlffdb.store import runs, structures
 from mlffdb.store.database import Database
@@ -25,6 +24,7 @@ from mlffdb.store.embedded import EmbeddedServer
 from mlffdb.store.records import decode, decode_forces
 from mlffdb.structures import Candidate, Origin, Structure
 from mlffdb_workers import campaign
+from tests.helpers import add_molecules, statuses
 
 pytest.importorskip("tblite", reason="needs the extra xtb")
 

@@ -34,6 +34,7 @@ class SampleReport:
     #: Tasks that this run put into the queue; 0 if the plan was known.
     enqueued: int
     progress: SampleProgress
+    failures: list[tuple[str, int, str]]
     totals: Totals
 
 
@@ -90,7 +91,7 @@ def sample(
             rejected=found.rejected,
             failed=found.failed,
         )
-    return SampleReport(run.run_id, enqueued, found, totals)
+    return SampleReport(run.run_id, enqueued, found, sampling.failures(database, plan), totals)
 
 
 def label(

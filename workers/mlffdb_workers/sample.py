@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from mlffdb.errors import PlanError, TeacherError
 from mlffdb.sampling import Plan, Task, run_task
 from mlffdb.sampling.engines import EngineCache
 from mlffdb.store import sample_tasks
@@ -48,6 +49,8 @@ class SampleJob:
                     outcome.rejected[made.code] += 1
                 else:
                     outcome.candidates.append(made)
+        except (TeacherError, PlanError):
+            raise  # an engine that cannot be had: no fault of the task, which stays open
         except Exception as error:
             outcome.error = f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH]
         return outcome

@@ -57,6 +57,13 @@ FROM sample_task t JOIN run r USING (run_id) GROUP BY r.name, t.plan_digest ORDE
         "database": database.label,
         **totals,
         "sampling": sampling,
+        "sampling_failures": rows(
+            database,
+            """
+SELECT r.name AS plan, t.error_code, count(*) AS tasks, min(t.error) AS example
+FROM sample_task t JOIN run r USING (run_id) WHERE t.status = 'failed'
+GROUP BY 1, 2 ORDER BY tasks DESC, 1, 2 LIMIT 20""",
+        ),
         "labelling": view(database, "progress"),
         "failures": view(database, "failures", 20),
         "quality": view(database, "quality"),

@@ -12,6 +12,7 @@ from typing import Literal
 
 from mlffdb.config import Settings, find_config_file, package_version
 from mlffdb.errors import MlffdbError
+from mlffdb.pipeline.teachers import families
 from mlffdb.store import migrate
 from mlffdb.store.database import Database
 from mlffdb.store.embedded import is_network_filesystem
@@ -127,21 +128,14 @@ def _database(settings: Settings) -> list[Check]:
 
 
 def _teachers(settings: Settings) -> list[Check]:
-    from mlffdb.teachers import registry
-
-    ready: list[str] = []
-    others: dict[tuple[str, str], list[str]] = {}
-    for name in registry.names():
-        found = registry.readiness(name, settings)
-        if found.ready:
-            ready.append(name)
-        else:
-            others.setdefault((found.reason, found.remedy), []).append(name)
+    found = families(settings)
+    ready = [family.label for family in found if family.readiness.ready]
     checks = [Check("teacher", "ok", f"ready: {', '.join(ready)}")] if ready else []
     return checks + [
-        Check("teacher", "note", f"{', '.join(names)}: {reason}", remedy)
-        for (reason, remedy), names in others.items()
-    ]
+        Check("teacher", "note", f"{family.label}: {family.readiness.reason}",
+              family.readiness.remedy)
+        for family in found if not family.readiness.ready
+    ]  # fmt: skip
 
 
 def _devices() -> list[Check]:

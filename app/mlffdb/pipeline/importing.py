@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlffdb.errors import ReadError
+from mlffdb.errors import ConfigError, ReadError
 from mlffdb.store import runs, structures
 from mlffdb.store.database import Database
 from mlffdb.structures import Candidate, Rejection
 from mlffdb.structures.readers import read_candidates
 
 BATCH = 1000
+#: What a domain looks like; the database checks it too.
+DOMAIN = r"[a-z][a-z0-9_-]*"
 #: At most this many rejections are kept with their text; all are counted.
 REJECTIONS_KEPT = 1000
 
@@ -60,8 +63,13 @@ def import_files(
     domain: for all structures, instead of the one that composition suggests
     charge: e, for structures whose file does not say
     A structure that is there already gets one more origin. A file that cannot be read does not
-    keep the others from being read. Importing again adds nothing.
+    keep the others from being read. Importing again adds nothing. Raises ReadError for a file that
+    does not exist and ConfigError for a domain that cannot be one, before anything is read.
     """
+    if domain is not None and not re.fullmatch(DOMAIN, domain):
+        raise ConfigError(
+            f"domain {domain!r}: use small letters, digits, - and _, as in organic or inorganic"
+        )
     for path in files:
         if not path.exists():
             raise ReadError(f"{path}: no such file")

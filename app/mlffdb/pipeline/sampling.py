@@ -41,6 +41,18 @@ def enqueue(database: Database, plan: Plan, run_id: int) -> int:
         )
 
 
+def failures(database: Database, plan: Plan) -> list[tuple[str, int, str]]:
+    """Return reason, count and an example of the failed tasks, most frequent first."""
+    with database.begin() as connection:
+        rows = connection.execute(
+            text("""
+SELECT coalesce(error_code, 'unknown'), count(*), min(error) FROM sample_task
+WHERE plan_digest = :plan AND status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1"""),
+            {"plan": plan.sampling_digest},
+        ).all()
+    return [(row[0], int(row[1]), row[2] or "") for row in rows]
+
+
 def progress(database: Database, plan: Plan) -> SampleProgress:
     """Return where *plan* stands."""
     with database.begin() as connection:

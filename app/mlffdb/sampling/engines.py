@@ -64,6 +64,8 @@ class Engine(Calculator):  # type: ignore[misc]
 class EngineCache:
     """Gives engines by name. One per process; holds the loaded teachers.
 
+    device: of the engines that have a version for it; the others run on the CPU
+
     calls, seconds: engine calls so far and the time inside them.
     """
 
@@ -98,7 +100,8 @@ class EngineCache:
             from mlffdb.teachers import registry
 
             settings = self._settings or load_settings()
-            self._teachers[name] = registry.load(name, device=self._device, settings=settings)
+            device = "cpu" if registry.describe(name).cpu_only else self._device
+            self._teachers[name] = registry.load(name, device=device, settings=settings)
         return self._teachers[name]
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from mlffdb.config import Settings
 from mlffdb.errors import TeacherError
 from mlffdb.teachers import fennol, orb, xtb
 from mlffdb.teachers.base import Teacher
+from mlffdb.teachers.device import jax_device, parse_device, torch_device
 from mlffdb.teachers.registry import Entry, Readiness, TeacherInfo, packages_ready
 from mlffdb.teachers.weights import Weights, find_weights, obtain_weights, sha256_of
 
@@ -96,6 +97,7 @@ def _xtb_entry(name: str) -> Entry:
         xtb.CAPABILITIES.licence,
         xtb.CAPABILITIES,
         extra="xtb",
+        cpu_only=True,
     )
     return Entry(
         info,
@@ -116,6 +118,7 @@ def _orb_entry() -> Entry:
 
     def load(device: str, settings: Settings) -> Teacher:
         _require(packages_ready("orb", "orb_models", "torch"), "orb-v2")
+        torch_device(parse_device(device))  # a GPU that is missing is said before fetching
         path, digest = obtain_weights(ORB_V2, settings)
         return orb.load_orb("orb-v2", path, digest, device=device)
 
@@ -130,6 +133,7 @@ def _ani_entry(model: str, weights: Weights) -> Entry:
 
     def load(device: str, settings: Settings) -> Teacher:
         _require(packages_ready("fennol", "fennol", "jax"), name)
+        jax_device(parse_device(device))
         path, digest = obtain_weights(weights, settings)
         return fennol.load_fennol(
             name, path, digest, weights.licence, device=device, cache_dir=settings.cache_dir

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from mlffdb.config import Settings
 from mlffdb.errors import MlffdbError, TeacherError
 from mlffdb.teachers.base import Capabilities, Teacher
+from mlffdb.teachers.device import parse_device
 
 GROUP = "mlffdb.teachers"
 
@@ -32,6 +33,8 @@ class TeacherInfo:
     weights_url: str | None = None
     #: Extra of mlffdb that installs what it needs; None for plug-ins.
     extra: str | None = None
+    #: Whether there is no version of it for a GPU.
+    cpu_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,15 @@ def readiness(name: str, settings: Settings) -> Readiness:
         return _entry(name).readiness(settings)
     except PluginError as error:
         return Readiness(False, str(error), "update or uninstall the plug-in")
+
+
+def check_device(name: str, device: str) -> None:
+    """Raise TeacherError where *device* is no device, or *name* has no version for it.
+
+    Whether the device is there is seen when the teacher is loaded.
+    """
+    if parse_device(device).index is not None and describe(name).cpu_only:
+        raise TeacherError(f"{name} runs on the CPU only; use --device cpu")
 
 
 def load(name: str, *, device: str = "cpu", settings: Settings) -> Teacher:

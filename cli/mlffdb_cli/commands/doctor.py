@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from mlffdb_cli.options import database_options, json_option, settings
@@ -30,9 +31,12 @@ def doctor(as_json: bool) -> None:
         print_json(checks)
     else:
         table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column()
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
         for check in checks:
-            remedy = f"\n[dim]→ {check.remedy}[/]" if check.remedy else ""
-            table.add_row(MARKS[check.state], check.topic, f"{check.message}{remedy}")
+            remedy = f"\n[dim]→ {escape(check.remedy)}[/]" if check.remedy else ""
+            table.add_row(MARKS[check.state], check.topic, f"{escape(check.message)}{remedy}")
         out().print(table)
     if any(check.state == "problem" for check in checks):
         raise SystemExit(1)

@@ -65,10 +65,11 @@ def import_command(
             }
         )
     else:
+        unread = f", {len(report.unreadable):,} files not read" if report.unreadable else ""
         verb = "can be imported" if dry_run else "inserted"
         click.echo(
             f"{report.inserted:,} {verb}, {report.existing:,} already there, "
-            f"{report.rejected.total():,} rejected."
+            f"{report.rejected.total():,} rejected{unread}."
         )
         for code, count in report.rejected.most_common():
             click.echo(f"  {count:,} × {code}")

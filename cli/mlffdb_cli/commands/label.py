@@ -54,11 +54,13 @@ def label(
         raise click.UsageError("--follow takes one --teacher")
     where_it_runs = f"cuda:{gpu}" if gpu is not None else device or "cpu"
     for name in names:
-        registry.describe(name)
+        registry.check_device(name, where_it_runs)
     database = connect()
     chosen = list(names) or labelling.choose_teachers(
         database, settings(), gpu=where_it_runs != "cpu"
     )
+    for name in chosen:
+        registry.check_device(name, where_it_runs)
     if dry_run:
         _show_plan(database, chosen, where, where_it_runs, as_json)
         return
@@ -110,6 +112,9 @@ def run_teacher(database: Any, name: str, *, quiet: bool, workers: int | None, *
 def print_label_report(report: Any) -> None:
     """Print what came of labelling by one teacher."""
     found, totals = report.progress, report.totals
+    if not (found.open or found.done or found.failed or found.cancelled):
+        click.echo(f"{report.teacher}: nothing to label. Next: mlffdb status, to see why")
+        return
     click.echo(
         f"{report.teacher}: {totals.done:,} labelled now; {found.done:,} labelled in all, "
         f"{found.open:,} open, {found.failed:,} failed, {found.cancelled:,} cancelled."

@@ -15,7 +15,7 @@ from mlffdb_cli.progress import bar
 @click.argument("plan", required=False)
 @database_options
 @click.option("--workers", type=click.IntRange(1), help="Processes; one per core if not given.")
-@click.option("--device", default="cpu", show_default=True, help="Device of the engines.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N, for engines that can use it.")
 @click.option("--dry-run", is_flag=True, help="Print what would be made, and make nothing.")
 @json_option
 def sample(
@@ -77,6 +77,10 @@ def print_sample_report(report: Any) -> None:
     )
     for code, count in found.rejected.items():
         click.echo(f"  {count:,} × {code}")
+    for code, count, example in report.failures:
+        click.echo(f"  {count:,} tasks failed by {code}: {example}")
+    if report.totals.restarts:
+        click.echo(f"  {report.totals.restarts} workers died and were started again")
     if not found.open:
         click.echo("Next: mlffdb label, or mlffdb stats")
 
@@ -90,7 +94,7 @@ def show_plan(plan: Any, as_json: bool) -> None:
         print_json({"plan": plan.name, "digest": plan.digest, "blocks": rows})
         return
     print_rows(
-        ["block", "domain", "source", "items", "methods", "structures", "engine"],
+        ["block", "domain", "source", "items", "methods", "makes", "engine"],
         [
             [row.block, row.domain, row.source, row.items, row.methods, row.expected, row.engines]
             for row in rows

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
 
 from mlffdb_cli.options import connect, database_options, json_option
 from mlffdb_cli.output import print_json, print_table
+
+#: Part of the report → its title and what of it is shown to people; --json has everything.
+SECTIONS = {
+    "sampling": ("Sampling", ("plan", "tasks", "done", "running", "failed", "structures")),
+    "sampling_failures": ("Failures of sampling", ("plan", "error_code", "tasks", "example")),
+    "labelling": (
+        "Labelling",
+        ("teacher", "pending", "running", "done", "failed", "cancelled", "labels_last_minute"),
+    ),
+    "failures": ("Failures of labelling", ("teacher", "error_code", "tasks", "example")),
+    "quality": ("Verdicts", ("teacher", "verdict", "rows", "share")),
+    "workers": ("Workers alive", ("kind", "teacher", "host", "pid", "device", "done", "failed",
+                                  "compute_share")),
+    "snapshots": ("Snapshots", ("name", "version", "status", "train", "val", "test",
+                                "created_at")),
+    "runs": ("Last runs", ("action", "name", "status", "started_at", "error")),
+}  # fmt: skip
+LONGEST = 100
 
 
 @click.command(short_help="Say where everything stands and what comes next.")
@@ -37,28 +56,28 @@ def status(as_json: bool) -> None:
         f"{found['rejected_structures']:,} structures rejected before labelling, "
         f"{found['near_duplicates']:,} pairs of near-duplicates"
     )
-    for key, title in (
-        ("sampling", "Sampling"),
-        ("labelling", "Labelling"),
-        ("failures", "Failures"),
-        ("quality", "Verdicts"),
-        ("workers", "Workers alive"),
-        ("snapshots", "Snapshots"),
-        ("runs", "Last runs"),
-    ):
+    for key, (title, columns) in SECTIONS.items():
         if found[key]:
             click.echo()
-            print_table([_short(row) for row in found[key]], title)
+            print_table([_short(row, columns) for row in found[key]], title)
     click.echo(f"\nNext: {next_step(found)}")
 
 
-def _short(row: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what people do not read in a table."""
+def _short(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+    """Keep what people read in a table; long texts by their beginning."""
     return {
-        key: value[:12] if key in ("plan_digest", "root_hash") and value else value
-        for key, value in row.items()
-        if key not in ("example_id", "teacher_id", "worker_id", "remaining_cost", "seed", "counts")
+        column.removeprefix("labels_"): _beginning(row[column])
+        for column in columns
+        if column in row
     }
+
+
+def _beginning(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.strftime("%d %b %H:%M")
+    if not isinstance(value, str) or len(value) <= LONGEST:
+        return value
+    return f"{value[: LONGEST - 1].rstrip()}…"
 
 
 def next_step(found: dict[str, Any]) -> str:

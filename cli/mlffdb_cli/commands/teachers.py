@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from rich.markup import escape
+from rich.padding import Padding
 
 from mlffdb_cli.options import database_options, json_option, settings
-from mlffdb_cli.output import plain, print_json, print_rows
+from mlffdb_cli.output import out, plain, print_json
+
+INDENT = 4
 
 
 @click.command(short_help="List the teachers and whether they are ready here.")
@@ -21,51 +25,42 @@ def teachers(as_json: bool) -> None:
       mlffdb teachers
       mlffdb teachers --json
     """
+    from mlffdb.pipeline.teachers import families
     from mlffdb.teachers import registry
 
     found = settings()
-    listed = [
-        (registry.describe(name), registry.readiness(name, found)) for name in registry.names()
-    ]
     if as_json:
-        print_json([_as_dict(info, ready) for info, ready in listed])
+        names = registry.names()
+        print_json([_as_dict(registry.describe(n), registry.readiness(n, found)) for n in names])
         return
-    print_rows(
-        [
-            "teacher",
-            "ready",
-            "elements",
-            "periodic",
-            "charge",
-            "spin",
-            "stress",
-            "forces",
-            "licence",
-        ],
-        [[info.name, "yes" if ready.ready else "no", *_abilities(info)] for info, ready in listed],
-    )
-    others: dict[tuple[str, str], list[str]] = {}
-    for info, ready in listed:
-        if not ready.ready:
-            others.setdefault((ready.reason, ready.remedy), []).append(info.name)
-    for (reason, remedy), names in others.items():
-        click.echo(f"{', '.join(names)}: {reason}; {remedy}")
-    click.echo("Any FeNNol model: --teacher fennol:PATH/model.fnx")
+    console = out()
+    for family in families(found):
+        ready = family.readiness
+        mark = "[green]ready[/]" if ready.ready else f"[yellow]not ready:[/] {escape(ready.reason)}"
+        console.print(f"[bold]{escape(family.label)}[/]  {mark}")
+        for line in (family.info.description, _abilities(family.info)):
+            console.print(Padding(escape(line), (0, 0, 0, INDENT)))
+        if ready.remedy:
+            console.print(Padding(f"[dim]→ {escape(ready.remedy)}[/]", (0, 0, 0, INDENT)))
+    console.print("[bold]fennol:PATH/model.fnx[/]  any FeNNol model")
+    console.print("\nNext: mlffdb label --teacher NAME")
 
 
-def _abilities(info: Any) -> list[str]:
+def _abilities(info: Any) -> str:
+    """Return in one line what the teacher can do."""
     known = info.capabilities
     if known is None:
-        return ["by model"] * 5 + ["gradient", info.licence]
-    return [
-        str(len(known.elements)),
-        "yes" if 3 in known.periodicity else "no",
-        "yes" if known.charged else "no",
-        "yes" if known.open_shell else "no",
-        "yes" if known.stress else "no",
-        "gradient" if known.conservative else "direct",
+        return f"abilities: as the model says; {info.licence}"
+    parts = [
+        f"{len(known.elements)} elements",
+        "molecules and crystals" if 3 in known.periodicity else "molecules, no crystals",
+        "charged too" if known.charged else "neutral only",
+        "any spin" if known.open_shell else "singlets only",
+        "stress" if known.stress else "no stress",
+        "forces by gradient" if known.conservative else "direct forces",
         info.licence,
     ]
+    return "; ".join(parts)
 
 
 def _as_dict(info: Any, ready: Any) -> dict[str, Any]:
