@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,7 +159,21 @@ def fresh_database(
     try:
         yield server.url(database=name)
     finally:
-        execute(server.url(), f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(server.url(), name)
+
+
+def drop_database(url: str, name: str) -> None:
+    """Drop a database with all connections to it; waits for readers, whom the owner may not end."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            execute(url, f"DROP DATABASE {name} WITH (FORCE)")
+        except psycopg2.errors.InsufficientPrivilege:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def execute(url: str, statement: str) -> list[tuple[Any, ...]]:

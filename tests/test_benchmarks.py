@@ -7,10 +7,11 @@ import inspect
 import json
 from pathlib import Path
 
-import benchmarks
 import pytest
-from benchmarks import __main__ as entry
 from click.testing import CliRunner, Result
+
+import benchmarks
+from benchmarks import __main__ as entry
 
 FOLDER = Path(benchmarks.__file__).parent
 SOURCE = '''"""Counts to ten."""

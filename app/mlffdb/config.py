@@ -10,10 +10,10 @@ import os
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from mlffdb.errors import ConfigError
 
@@ -27,6 +27,11 @@ ROOT_DATA_DIR = Path("/var/lib/mlffdb")
 
 def _default_data_dir() -> Path:
     return ROOT_DATA_DIR if os.geteuid() == 0 else Path(platformdirs.user_data_dir("mlffdb"))
+
+
+def _number(value: Any) -> Any:
+    """Read a number of an environment variable, which is text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 class Settings(BaseModel):
@@ -51,7 +56,9 @@ class Settings(BaseModel):
     exports_dir: Path = Field(Path("exports"), description="folder that snapshots are written to")
     teacher: str | None = Field(None, description="teacher that `mlffdb label` takes by default")
     plan: str | None = Field(None, description="plan that `mlffdb sample` takes by default")
-    postgres_version: Literal[16, 18] = Field(18, description="version of the embedded server")
+    postgres_version: Annotated[Literal[16, 18], BeforeValidator(_number)] = Field(
+        18, description="version of the embedded server"
+    )
 
     @property
     def embedded(self) -> bool:

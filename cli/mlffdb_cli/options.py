@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mlffdb.config import Settings, load_settings
+from mlffdb.errors import ConfigError
 from mlffdb.store.database import Database
 
 Command = Callable[..., Any]
@@ -39,10 +40,22 @@ def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> Non
         ctx.ensure_object(dict)[parameter.name] = value
 
 
+def data_dir_option() -> str:
+    """Return `` --data-dir FOLDER`` if it was given, for commands that are suggested."""
+    given = click.get_current_context().find_object(dict) or {}
+    return f" --data-dir {given['data_dir']}" if "data_dir" in given else ""
+
+
 def settings(**overrides: Any) -> Settings:
-    """Return the settings in force for this command."""
-    ctx = click.get_current_context()
-    return load_settings(**{**(ctx.find_object(dict) or {}), **overrides})
+    """Return the settings in force for this command; raises ConfigError."""
+    given = click.get_current_context().find_object(dict) or {}
+    found = load_settings(**{**given, **overrides})
+    if "data_dir" in given and not found.embedded:
+        raise ConfigError(
+            "--data-dir is the folder of the embedded database, but a database URL is set; unset "
+            "MLFFDB_DATABASE_URL or leave --data-dir out"
+        )
+    return found
 
 
 def connect() -> Database:

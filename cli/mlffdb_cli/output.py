@@ -103,7 +103,8 @@ def print_rows(
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for index, name in enumerate(columns):
-        numeric = all(isinstance(row[index], int | float | None) for row in listed)
+        values = [row[index] for row in listed if row[index] is not None]
+        numeric = bool(values) and all(isinstance(value, int | float) for value in values)
         table.add_column(
             name,
             justify="right" if numeric else "left",
@@ -150,7 +151,7 @@ def _cell(value: Any) -> str:  # noqa: PLR0911 - one line per kind
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+        return f"{value:.7g}" if abs(value) < 1e7 else f"{value:,.0f}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, decimal.Decimal):

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from ase.data import chemical_symbols
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -418,3 +419,18 @@ def test_runs_are_free_to_fail_before_anything_is_frozen(db, tmp_path):
     with db.begin() as connection:
         assert connection.scalar(text("SELECT count(*) FROM snapshot")) == 0
     assert runs.start(db, "export").run_id > 0
+
+
+def test_elements_that_only_a_test_meets_are_named(db, tmp_path):
+    filling.fill(db, filling.candidates(3))
+    report = export(db, tmp_path)
+    elements = {
+        split: {
+            int(number) for atoms in load(report.path / f"{split}.h5") for number in atoms.numbers
+        }
+        for split in ("train", "val", "test")
+    }
+    unseen = (elements["val"] | elements["test"]) - elements["train"]
+    assert unseen, "this set has an element of one molecule only outside of train"
+    said = next(warning for warning in report.warnings if "not in train" in warning)
+    assert said.split(" in val")[0].split(", ") == [chemical_symbols[n] for n in sorted(unseen)]

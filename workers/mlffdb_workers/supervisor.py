@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+from pydantic import SecretStr
+
+from mlffdb.config import ENV_PREFIX, Settings
 from mlffdb.errors import DatabaseError, MlffdbError
 from mlffdb.store import workers
 from mlffdb.store.database import Database
@@ -55,7 +58,7 @@ class Totals:
 class _Process:
     """A running worker and the last thing that it said."""
 
-    def __init__(self, spec: WorkerSpec) -> None:
+    def __init__(self, spec: WorkerSpec, settings: Settings) -> None:
         self.spec = spec
         self.ready = threading.Event()
         self.messages: dict[str, Any] = {}
@@ -64,7 +67,7 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **spec.environment},
+            env={**os.environ, **_variables(settings), **spec.environment},
             start_new_session=True,  # Ctrl-C comes to the supervisor alone
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -124,7 +127,7 @@ def run_workers(
     """
     totals = Totals()
     with _stopping_on_signals(totals) as stop:
-        running = [_Process(spec) for spec in specs]
+        running = [_Process(spec, database.settings) for spec in specs]
         try:
             _await_ready(running[0], stop, tick)
             if not stop.is_set():
@@ -216,9 +219,21 @@ class _Watch:
                 "nothing was done in between; see `mlffdb status` for the tasks they were at"
             )
         self.totals.restarts += 1
-        fresh = _Process(process.spec)
+        fresh = _Process(process.spec, self.database.settings)
         fresh.go()
         self.running.append(fresh)
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    """Return *settings* as environment variables: workers must not read others than this process,
+    whatever options it was started with."""
+    found = {}
+    for key in Settings.model_fields:
+        value = getattr(settings, key)
+        if value is not None:
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            found[ENV_PREFIX + key.upper()] = text
+    return found
 
 
 def _count(process: _Process, totals: Totals) -> None:

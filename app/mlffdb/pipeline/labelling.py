@@ -40,7 +40,12 @@ def choose_teachers(database: Database, settings: Settings, *, gpu: bool) -> lis
     """
     with database.begin() as connection:
         found = labels.open_teachers(connection)
-    return found or [settings.teacher or (GPU_TEACHER if gpu else CPU_TEACHER)]
+    return found or [default_teacher(settings, "cuda" if gpu else "cpu")]
+
+
+def default_teacher(settings: Settings, device: str) -> str:
+    """Return the configured teacher, else orb-v2 on a GPU and gfn2-xtb without."""
+    return settings.teacher or (CPU_TEACHER if device == "cpu" else GPU_TEACHER)
 
 
 def enqueue(

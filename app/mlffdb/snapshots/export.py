@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
@@ -26,6 +27,7 @@ from mlffdb.snapshots.files import Progress
 from mlffdb.snapshots.freeze import Members, Version
 from mlffdb.snapshots.grouping import Ids, find_components
 from mlffdb.snapshots.selection import (
+    HEAVY,
     Selection,
     TeacherInfo,
     find_teacher,
@@ -244,10 +246,26 @@ def _plan(
         graph.structures,
         components,
         _all_left_out(selection, assignment.split),
-        assignment.warnings + _kept(newest, request, seed),
+        assignment.warnings + _unseen(selection, assignment.split) + _kept(newest, request, seed),
         selection.rule_versions,
         newest,
     )
+
+
+def _unseen(selection: Selection, split: NDArray[np.int8]) -> tuple[str, ...]:
+    """Say which elements a student meets only when it is tested."""
+    masks = [
+        np.bitwise_or.reduce(selection.elements[taken], axis=0) for taken in (split == 0, split > 0)
+    ]
+    missing = masks[1] & ~masks[0]
+    symbols = [
+        chemical_symbols[number]
+        for number in range(1, 2 * HEAVY - 1)
+        if missing[number // HEAVY] >> np.int64(number % HEAVY) & 1
+    ]
+    if not symbols:
+        return ()
+    return (f"{', '.join(symbols)} in val or test but not in train",)
 
 
 def _all_left_out(selection: Selection, split: NDArray[np.int8]) -> dict[str, int]:

@@ -47,7 +47,16 @@ _MEMBER_COLUMNS = {
     "structure_id": "S16",
     "label_hash": "S32",
     "domain": ">i4",
+    "light": ">i8",
+    "heavy": ">i8",
 }
+
+#: Elements of a structure as two bit masks: atomic numbers below HEAVY, and from there.
+HEAVY = 60
+_MASKS = f"""(SELECT coalesce(bit_or(1::bigint << z), 0)
+         FROM unnest(s.elements) AS z WHERE z < {HEAVY}) AS light,
+        (SELECT coalesce(bit_or(1::bigint << (z - {HEAVY})), 0)
+         FROM unnest(s.elements) AS z WHERE z >= {HEAVY}) AS heavy"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,8 @@ class Selection:
     #: (n,) indices into domain_names
     domains: NDArray[np.int32]
     domain_names: tuple[str, ...]
+    #: (n, 2) int64, bit masks of elements: those below HEAVY, and the others
+    elements: NDArray[np.int64]
     #: Reason → how many structures were left out for it.
     left_out: dict[str, int]
     #: Versions of the checks behind the verdicts.
@@ -164,8 +175,8 @@ def select(
     domains = sorted(names)  # in Python: the server's order depends on its locale
     rows = copy_out(
         connection,
-        f"""SELECT structure_id, label_hash, domain FROM (
-    SELECT s.structure_id, {_LABEL_HASH} AS label_hash,
+        f"""SELECT structure_id, label_hash, domain, light, heavy FROM (
+    SELECT s.structure_id, {_LABEL_HASH} AS label_hash, {_MASKS},
         array_position(%(domains)s::text[], s.domain) - 1 AS domain, {_REASON} AS reason
     FROM {source}) AS labels WHERE reason IS NULL ORDER BY structure_id""",
         _MEMBER_COLUMNS,
@@ -179,6 +190,7 @@ def select(
         np.ascontiguousarray(rows["label_hash"]),
         index.astype(np.int32),
         tuple(domains[i] for i in used),
+        np.stack([rows["light"], rows["heavy"]], axis=1).astype(np.int64),
         left_out,
         _rule_versions(connection, source, parameters),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg2
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from mlffdb.config import Settings
@@ -18,6 +18,8 @@ from mlffdb.errors import ConfigError, DatabaseError
 from mlffdb.store.embedded import EmbeddedServer
 
 MIN_SERVER_VERSION = 150000
+#: libpq's parameters that nobody may see.
+SECRETS = ("password", "passfile", "sslpassword")
 #: A dead machine's connections, and the locks they hold, are gone after about a minute.
 KEEPALIVE = {
     "connect_timeout": 10,
@@ -59,7 +61,8 @@ class Database:
         """The database's name for people; never a password."""
         if self.settings.embedded:
             return f"embedded PostgreSQL in {self.settings.data_dir}"
-        return self.url.render_as_string(hide_password=True)
+        # a password can also stand among the parameters, where SQLAlchemy shows it
+        return self.url.difference_update_query(SECRETS).render_as_string(hide_password=True)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -132,7 +135,7 @@ def connecting(label: str) -> Iterator[None]:
     """Turn a failure to reach the server into one clear line."""
     try:
         yield
-    except (OperationalError, psycopg2.OperationalError) as error:
+    except (DBAPIError, psycopg2.Error) as error:
         if not is_connection_failure(error):
             raise
         raise DatabaseError(
@@ -145,8 +148,28 @@ def is_connection_failure(error: BaseException) -> bool:
     """Whether *error* says that the connection is not there, rather than that SQL failed."""
     original = getattr(error, "orig", error)
     code = getattr(original, "pgcode", None)
+    if code is None:  # the driver's own: it lost the server, or it was asked for nonsense
+        return not isinstance(original, _NONSENSE)
     # 08: connection exceptions, 57P: shut down or starting, 53300: too many connections
-    return code is None or code.startswith(("08", "57P")) or code == "53300"
+    return code.startswith(("08", "57P")) or code == "53300"
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether *error* says that a transaction lost against another one, and may be tried again."""
+    # deadlock, serialization failure
+    return getattr(getattr(error, "orig", error), "pgcode", None) in ("40P01", "40001")
+
+
+def is_bad_value(error: BaseException) -> bool:
+    """Whether *error* says that a value cannot be stored, rather than that the server failed."""
+    original = getattr(error, "orig", error)
+    if isinstance(original, psycopg2.ProgrammingError):
+        return original.pgcode is None  # no adapter for its type
+    bad = (psycopg2.DataError, psycopg2.IntegrityError, ValueError, TypeError)
+    return isinstance(original, bad)
+
+
+_NONSENSE = (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError)
 
 
 def first_line(error: BaseException) -> str:

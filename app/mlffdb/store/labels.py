@@ -211,18 +211,23 @@ def label_values(label: LabelRow) -> tuple[Any, ...]:
         str(label.claim.key),
         label.claim.attempt,
         label.n_atoms,
-        label.energy,
+        float(label.energy),
         None if forces is None else encode_forces(forces),
         None if label.stress is None else [float(value) for value in label.stress],
         None if forces is None else float(np.linalg.norm(forces, axis=1).max()),
-        label.energy_spread,
-        label.forces_spread,
+        _float(label.energy_spread),
+        _float(label.forces_spread),
         label.charge,
         label.multiplicity,
         label.batch_size,
-        label.wall_seconds,
+        float(label.wall_seconds),
         Json(dict(label.details)) if label.details else None,
     )
+
+
+def _float(value: Any) -> float | None:
+    """Return *value* as the driver takes it: not a scalar of numpy."""
+    return None if value is None else float(value)
 
 
 def open_teachers(connection: Connection) -> list[str]:

@@ -188,7 +188,7 @@ class Queue:
                 str(f.claim.key),
                 f.claim.attempt,
                 f.code,
-                f.message[:MESSAGE_LENGTH],
+                _storable(f.message),
                 f.retry and f.claim.attempt < MAX_ATTEMPTS,
                 _backoff(f.claim.attempt),
             )
@@ -300,6 +300,12 @@ def _literal(scope: Any) -> str:
         return str(scope)
     assert str(scope).isalnum(), scope
     return f"'{scope}'"
+
+
+def _storable(message: str) -> str:
+    """Return *message* without what PostgreSQL's text cannot hold, cut to its length."""
+    text = message.replace("\x00", "").encode(errors="replace").decode()
+    return text[:MESSAGE_LENGTH]
 
 
 def _backoff(attempt: int) -> float:

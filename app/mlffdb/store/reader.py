@@ -3,7 +3,8 @@
 A read-only transaction of the owner is no protection (as superuser, COPY TO PROGRAM and
 pg_read_file go through it, and ``commit; delete`` ends it), so users' SQL never runs as the owner:
 it logs in as a role of its own that may SELECT the views and nothing else. The time limit is held
-by this process too, which cancels the query, since SQL can reset the server's.
+by this process too, which cancels the query, since SQL can reset the server's. What any login may do
+in PostgreSQL stays possible: see the catalogues, and, before PostgreSQL 16, make large objects.
 """
 
 from __future__ import annotations

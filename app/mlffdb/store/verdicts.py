@@ -203,29 +203,40 @@ def write(
     verdicts: Mapping[UUID, str],
     findings: Sequence[FindingRow],
 ) -> None:
-    """Add *findings*, and make *verdicts* the current ones."""
+    """Add *findings*, and make *verdicts* the current ones.
+
+    What another validation judges at the same time keeps the verdict of whoever comes first.
+    """
     if not verdicts:
         return
     ids = [str(identity) for identity in sorted(verdicts)]
     connection.execute(
-        text(
-            "UPDATE verdict SET is_current = false WHERE is_current"
-            " AND structure_id = ANY(CAST(:ids AS uuid[]))"
-            " AND teacher_id IS NOT DISTINCT FROM CAST(:teacher AS integer)"
-        ),
+        text("""
+WITH old AS (
+    SELECT structure_id, verdict_id FROM verdict
+    WHERE is_current AND structure_id = ANY(CAST(:ids AS uuid[]))
+        AND teacher_id IS NOT DISTINCT FROM CAST(:teacher AS integer)
+    ORDER BY structure_id FOR UPDATE
+)
+UPDATE verdict v SET is_current = false FROM old
+WHERE v.structure_id = old.structure_id AND v.verdict_id = old.verdict_id"""),
         {"ids": ids, "teacher": teacher_id},
     )
     with driver_cursor(connection) as cursor:
-        execute_values(
+        given = execute_values(
             cursor,
             "INSERT INTO verdict (structure_id, teacher_id, run_id, verdict, rule_version)"
-            " VALUES %s",
+            " VALUES %s ON CONFLICT (structure_id, teacher_id) WHERE is_current DO NOTHING"
+            " RETURNING structure_id",
             [
                 (str(identity), teacher_id, run_id, verdicts[identity], rule_version)
                 for identity in sorted(verdicts)
             ],
             page_size=len(verdicts),
+            fetch=True,
         )
+        written = {UUID(str(row[0])) for row in given}
+        findings = [row for row in findings if row.structure_id in written]
         if findings:
             execute_values(
                 cursor,

@@ -81,11 +81,12 @@ def readiness(name: str, settings: Settings) -> Readiness:
 
 
 def check_device(name: str, device: str) -> None:
-    """Raise TeacherError where *device* is no device, or *name* has no version for it.
+    """Raise TeacherError where *name* is unknown, *device* is no device, or the two do not fit.
 
     Whether the device is there is seen when the teacher is loaded.
     """
-    if parse_device(device).index is not None and describe(name).cpu_only:
+    info = describe(name)
+    if parse_device(device).index is not None and info.cpu_only:
         raise TeacherError(f"{name} runs on the CPU only; use --device cpu")
 
 

@@ -35,6 +35,8 @@ MIN_ROWS = 20  # fewer rows, or fewer than three per fitted term, say nothing
 GROUP = 5  # labels of one composition, for their median to be trusted
 #: eV; of GFN2-xTB, the worst misfit of a sound label among des-monomers and ASE's g2 is 10.5.
 CHEMISTRY = 12.0
+#: eV; PH₃, H₂O₂ and acetylene among organic molecules are up to 5 off: no reason to look.
+ORDINARY = 6.0
 
 set_check(
     "energy_outlier",
@@ -157,7 +159,7 @@ class EnergyFit:
             if wrong is not None:
                 yield wrong, float(grouped[index])
                 yield wrong, float(overall[index]) if gross[index] else 0.0
-            if unusual is not None:
+            if unusual is not None and abs(residuals[index]) > ORDINARY:
                 yield unusual, float(overall[index])
 
         found = []

@@ -65,8 +65,8 @@ def export(
         print_export_report(report)
 
 
-def print_export_report(report: Any) -> None:
-    """Print what an export did."""
+def print_export_report(report: Any, *, hint: bool = True) -> None:
+    """Print what an export did, and how to open it."""
     parts = ", ".join(f"{count:,} {split}" for split, count in report.counts.items())
     verb = "Froze" if report.created else "Unchanged:"
     click.echo(
@@ -77,6 +77,7 @@ def print_export_report(report: Any) -> None:
         click.echo(f"  left out: {count:,} × {reason}")
     for warning in report.warnings:
         say(f"warning: {warning}")
-    click.echo(
-        f"Open it: python -c \"import mlffdb; print(mlffdb.load('{report.path}/train.h5')[0])\""
-    )
+    if hint:
+        click.echo(
+            f"Open it: python -c \"import mlffdb; print(mlffdb.load('{report.path}/train.h5')[0])\""
+        )

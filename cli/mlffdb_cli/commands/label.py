@@ -109,8 +109,8 @@ def run_teacher(database: Any, name: str, *, quiet: bool, workers: int | None, *
         )
 
 
-def print_label_report(report: Any) -> None:
-    """Print what came of labelling by one teacher."""
+def print_label_report(report: Any, *, hint: bool = True) -> None:
+    """Print what came of labelling by one teacher, and what comes next."""
     found, totals = report.progress, report.totals
     if not (found.open or found.done or found.failed or found.cancelled):
         click.echo(f"{report.teacher}: nothing to label. Next: mlffdb status, to see why")
@@ -125,7 +125,7 @@ def print_label_report(report: Any) -> None:
         click.echo(f"  {count:,} × {code}: {example}")
     if totals.restarts:
         click.echo(f"  {totals.restarts} workers died and were started again")
-    if not found.open:
+    if hint and not found.open:
         click.echo("Next: mlffdb validate")
 
 

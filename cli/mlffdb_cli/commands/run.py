@@ -13,7 +13,7 @@ from mlffdb_cli.commands.export import print_export_report
 from mlffdb_cli.commands.label import print_label_report, run_teacher
 from mlffdb_cli.commands.sample import print_sample_report, show_plan
 from mlffdb_cli.commands.validate import print_validation_report
-from mlffdb_cli.options import database_options, json_option, settings
+from mlffdb_cli.options import data_dir_option, database_options, json_option, settings
 from mlffdb_cli.output import print_json
 from mlffdb_cli.progress import bar
 
@@ -58,6 +58,7 @@ def run(
       mlffdb run quickstart
       mlffdb run my-plan.yaml --gpu 0
     """
+    from mlffdb.pipeline.labelling import default_teacher
     from mlffdb.pipeline.setup import prepare
     from mlffdb.sampling import load_plan
     from mlffdb.store.database import Database
@@ -71,30 +72,55 @@ def run(
     found = settings()
     where_it_runs = f"cuda:{gpu}" if gpu is not None else device or "cpu"
     with Database(found) as database:
-        init = prepare(database)
         stage = _Stages(as_json)
+        init = prepare(database)
         stage.done("init", f"schema {init.after} in {init.database}")
-        report = _stages(database, loaded, found, workers, where_it_runs, out, stage)
+        teachers = list(loaded.label.teachers) or [default_teacher(found, where_it_runs)]
+        _check(database, loaded, teachers, where_it_runs)
+        report = _stages(
+            database,
+            loaded,
+            teachers,
+            workers=workers,
+            device=where_it_runs,
+            out=out or found.exports_dir,
+            stage=stage,
+        )
     if as_json:
         print_json({"plan": loaded.name, "init": init, **report, "seconds": stage.seconds})
         return
     click.echo(f"\nDone in {sum(stage.seconds.values()):.0f} s ({stage.summary()}).")
     click.echo(f"Files: {report['export'].path}")
     click.echo("Ask the database, for example:")
+    option = data_dir_option()
     for query in QUERIES:
-        click.echo(f'  mlffdb sql "{query}"')
+        click.echo(f'  mlffdb sql{option} "{query}"')
+
+
+def _check(database: Any, plan: Any, teachers: list[str], device: str) -> None:
+    """Raise now what would stop a later stage, after hours perhaps."""
+    from mlffdb.store import reader
+    from mlffdb.teachers import registry
+    from mlffdb.validation import load_thresholds
+
+    for name in teachers:
+        registry.check_device(name, device)
+    load_thresholds(plan.validation.thresholds)
+    if plan.export.where is not None:
+        reader.select_labelled(database, plan.export.where, teacher_id=0)
 
 
 def _stages(
     database: Any,
     plan: Any,
-    found: Any,
+    teachers: list[str],
+    *,
     workers: int | None,
     device: str,
-    out: Path | None,
+    out: Path,
     stage: _Stages,
 ) -> dict[str, Any]:
-    from mlffdb.pipeline import exporting, labelling, validating
+    from mlffdb.pipeline import exporting, validating
     from mlffdb_workers import campaign
 
     quiet = stage.quiet
@@ -110,9 +136,6 @@ def _stages(
         )
     stage.done("sample", print_sample_report, sampled)
     _go_on(sampled)
-    teachers = list(plan.label.teachers) or [
-        found.teacher or (labelling.GPU_TEACHER if device != "cpu" else labelling.CPU_TEACHER)
-    ]
     labelled = []
     for name in teachers:
         labelled.append(run_teacher(database, name, quiet=quiet, workers=workers, device=device))
@@ -130,7 +153,7 @@ def _stages(
             database,
             plan.export.name or plan.name,
             teacher=plan.export.teacher or teachers[0],
-            out=out or found.exports_dir,
+            out=out,
             where=plan.export.where,
             split="/".join(f"{share:g}" for share in plan.export.split),
             seed=plan.export.seed,
@@ -162,7 +185,7 @@ class _Stages:
             return
         if callable(show):
             click.echo(click.style(f"\n{name}", bold=True))
-            show(*arguments)
+            show(*arguments, hint=False)
         else:
             click.echo(click.style(name, bold=True) + f": {show}")
 

@@ -15,7 +15,9 @@ from mlffdb_cli.progress import bar
 @click.argument("plan", required=False)
 @database_options
 @click.option("--workers", type=click.IntRange(1), help="Processes; one per core if not given.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N, for engines that can use it.")
+@click.option(
+    "--device", default="cpu", show_default=True, help="cpu or cuda:N, for engines that can use it."
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be made, and make nothing.")
 @json_option
 def sample(
@@ -65,8 +67,8 @@ def sample(
         raise SystemExit(1)
 
 
-def print_sample_report(report: Any) -> None:
-    """Print what came of sampling."""
+def print_sample_report(report: Any, *, hint: bool = True) -> None:
+    """Print what came of sampling, and what comes next."""
     found = report.progress
     click.echo(
         f"{found.inserted:,} structures, {found.existing:,} found twice, "
@@ -81,7 +83,7 @@ def print_sample_report(report: Any) -> None:
         click.echo(f"  {count:,} tasks failed by {code}: {example}")
     if report.totals.restarts:
         click.echo(f"  {report.totals.restarts} workers died and were started again")
-    if not found.open:
+    if hint and not found.open:
         click.echo("Next: mlffdb label, or mlffdb stats")
 
 

@@ -56,6 +56,8 @@ def status(as_json: bool) -> None:
         f"{found['rejected_structures']:,} structures rejected before labelling, "
         f"{found['near_duplicates']:,} pairs of near-duplicates"
     )
+    for row in found["quality"]:
+        row["teacher"] = row["teacher"] or "(structures)"
     for key, (title, columns) in SECTIONS.items():
         if found[key]:
             click.echo()

@@ -51,8 +51,8 @@ def validate(thresholds: Path | None, checks: bool, as_json: bool) -> None:
         print_validation_report(report)
 
 
-def print_validation_report(report: Any) -> None:
-    """Print verdicts and findings."""
+def print_validation_report(report: Any, *, hint: bool = True) -> None:
+    """Print verdicts and findings, and what comes next."""
     parts = {"structures": report.structures}
     parts |= {f"labels by {name}": checked for name, checked in report.labels.items()}
     if not any(checked.checked for checked in parts.values()):
@@ -70,6 +70,7 @@ def print_validation_report(report: Any) -> None:
                 ", ".join(f"{n} {check}" for check, n in checked.findings.most_common()) or "none",
             ]
             for name, checked in parts.items()
+            if checked.checked
         ],
     )
     if report.structures.near_duplicates:
@@ -78,7 +79,8 @@ def print_validation_report(report: Any) -> None:
         for domain, fit in checked.energies.items():
             for note in fit.get("notes", []):
                 click.echo(f"{name}, {domain}: {note}")
-    click.echo("Next: mlffdb export NAME --teacher TEACHER")
+    if hint:
+        click.echo("Next: mlffdb export NAME --teacher TEACHER")
 
 
 def _list_checks(thresholds: Path | None, as_json: bool) -> None:
