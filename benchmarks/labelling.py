@@ -31,7 +31,7 @@ from mlffdb.teachers import registry
 from mlffdb_workers import campaign
 
 #: Teacher → processes, structures. FeNNol uses both cores from one process.
-TEACHERS = {"gfn2-xtb": (2, 3000), "fennol:ani1x_model0": (1, 20_000)}
+TEACHERS = {"gfn2-xtb": (2, 1500), "fennol:ani1x_model0": (1, 8000)}
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:

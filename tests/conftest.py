@@ -144,8 +144,14 @@ def server(open_root: Path) -> Iterator[EmbeddedServer | ServerByUrl]:
     embedded = EmbeddedServer(
         open_root / "server", version=int(wanted), bin_dir=bin_dir, settings=FAST
     )
-    embedded.start()
-    yield embedded
+    # before 16 the socket admits only the owner without a password, so the reader needs TCP
+    embedded.start(listen="127.0.0.1:0" if wanted == "15" else None)
+    if wanted == "15":
+        by_url = ServerByUrl(embedded.tcp_url())
+        by_url.program = embedded.program  # type: ignore[attr-defined]
+        yield by_url
+    else:
+        yield embedded
     embedded.stop()
 
 

@@ -34,6 +34,15 @@ COMMANDS = {
 }
 
 
+#: SQLSTATE of what an administrator can mend, and how.
+REMEDIES = {
+    "25006": "this server is read-only; name the primary one",
+    "42501": "ask the database's owner for this right, or connect as the owner",
+    "53100": "make room on the server's disk and run it again",
+    "53200": "the server is out of memory; run it again with less at once",
+}
+
+
 class BadUsageError(click.ClickException):
     """A command line that does not parse, said in one line."""
 
@@ -88,6 +97,11 @@ class Commands(click.Group):
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 _end(ctx, f"the disk is full: {error}; make room and run it again", 2)
             raise
+        except Exception as error:
+            remedy = REMEDIES.get(_sqlstate(error))
+            if remedy is None:
+                raise
+            _end(ctx, f"PostgreSQL: {_first_line(error)}; {remedy}", 2)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -114,7 +128,8 @@ def _usage_as_line() -> Iterator[None]:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group alone: prints its help
             raise
         command = error.ctx.command_path if error.ctx else "mlffdb"
-        message = " ".join(error.format_message().split()).rstrip(".").replace(". Did", "; did")
+        message = " ".join(error.format_message().split()).rstrip(".")
+        message = message.replace(". Did", "; did").replace(". (Did", " (did")
         end = "" if message.endswith("?") else ";"
         raise BadUsageError(
             f"{message[:1].lower()}{message[1:]}{end} see `{command} --help`"
@@ -129,6 +144,15 @@ def _end(ctx: click.Context, message: str, status: int) -> NoReturn:
     """Print one line to stderr and end with *status*."""
     _say_error(message)
     ctx.exit(status)
+
+
+def _sqlstate(error: Exception) -> str:
+    """Return PostgreSQL's code for *error*, from the driver or from SQLAlchemy around it."""
+    return getattr(getattr(error, "orig", error), "pgcode", None) or ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", error)).strip().splitlines()[0]
 
 
 def _quiet_exit() -> None:

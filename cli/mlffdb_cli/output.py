@@ -98,7 +98,8 @@ def print_rows(
     console = out()
     if title:
         console.print(title, style="bold")
-    if sum(_least(n, i, cells, wraps[i]) + GAP for i, n in enumerate(columns)) > console.width:
+    least = [_least(name, i, cells, wraps[i]) for i, name in enumerate(columns)]
+    if sum(least) + GAP * (len(least) - 1) > console.width:
         _print_records(console, columns, cells)
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -110,7 +111,7 @@ def print_rows(
             justify="right" if numeric else "left",
             overflow="fold",
             no_wrap=not wraps[index],
-            min_width=_least(name, index, cells, True) if wraps[index] else None,
+            min_width=least[index] if wraps[index] else None,
         )
     for row in cells:
         table.add_row(*map(escape, row))

@@ -69,7 +69,7 @@ def test_listing_imports_no_backend():
 def test_an_unknown_name_suggests_the_nearest(settings):
     with pytest.raises(TeacherError, match=r"unknown teacher 'gfn2xtb'; did you mean gfn2-xtb\?"):
         registry.load("gfn2xtb", settings=settings)
-    with pytest.raises(TeacherError, match="Known: fennol:"):
+    with pytest.raises(TeacherError, match="`mlffdb teachers` lists all"):
         registry.describe("nothing like it")
     with pytest.raises(TeacherError, match="did you mean fennol:ani1x_model0"):
         registry.describe("fennol:ani1x_modle0")

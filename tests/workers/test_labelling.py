@@ -194,6 +194,7 @@ def test_a_signal_stops_cleanly_and_gives_back(db: Database, number: signal.Sign
     assert count(db, "SELECT count(*) FROM label_task WHERE status = 'running'") == 0
     assert count(db, "SELECT count(*) FROM worker WHERE stopped_at IS NULL") == 0
     assert count(db, "SELECT max(attempts) FROM label_task WHERE status = 'pending'") == 0
+    assert count(db, "SELECT count(*) FROM run WHERE status = 'interrupted'") == 1
 
 
 def test_workers_stop_when_their_supervisor_is_killed(db: Database) -> None:
@@ -231,6 +232,36 @@ def test_a_restart_of_the_database_is_survived(open_folder: Path, monkeypatch) -
             assert process.returncode == 0, err
         thread.join()
         assert restarted.is_set()
+        assert_each_labelled_once(own, 400)
+
+
+def test_a_worker_that_dies_while_the_database_is_away_is_started_again(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlffdb.config import load_settings
+    from mlffdb.pipeline import setup
+
+    server = EmbeddedServer(open_folder / "db")
+    server.start()
+    monkeypatch.setenv("MLFFDB_DATABASE_URL", server.url())  # so that no worker starts it
+    setup.init()
+    with Database(load_settings()) as own:
+        add_molecules(own, 400)
+
+        def kill_while_away() -> None:
+            with Database(own.settings) as other:
+                wait_until(lambda: count(other, "SELECT count(*) FROM label") > 20)
+                pid = count(other, "SELECT pid FROM worker WHERE stopped_at IS NULL")
+            server.stop()
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(3)
+            server.start()
+
+        thread = threading.Thread(target=kill_while_away)
+        thread.start()
+        report = label(own, lease=4.0)
+        thread.join()
+        assert report.totals.restarts > 0
         assert_each_labelled_once(own, 400)
 
 

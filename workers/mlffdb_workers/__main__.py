@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ from uuid import UUID, uuid4
 import click
 
 from mlffdb.config import load_settings
-from mlffdb.errors import MlffdbError
+from mlffdb.errors import DatabaseError, MlffdbError
 from mlffdb.store import workers
 from mlffdb.store.database import Database
 from mlffdb.store.queue import LABEL_TASKS, LEASE_SECONDS, SAMPLE_TASKS, Queue, TaskTable
@@ -126,13 +127,21 @@ def _work(
     loop = WorkLoop(database, make_job(queue), worker_id, follow=follow)  # type: ignore[operator]
     _stop_on_signals(loop)
     _say({"ready": teacher_id})
-    if not sys.stdin.readline():
+    if not _told_to_start(loop):
         return
     threading.Thread(target=_stop_when_alone, args=(loop,), daemon=True).start()
     _register(database, worker_id, kind, device, run_id, teacher_id)
     counters = loop.run()
     database.close()
     _say({"done": counters.done, "failed": counters.failed, "late": counters.late})
+
+
+def _told_to_start(loop: WorkLoop) -> bool:
+    """Wait for the supervisor's word; False if it is gone, or a signal came first."""
+    while not loop.stopping:
+        if select.select([sys.stdin], [], [], 0.5)[0]:
+            return bool(sys.stdin.readline())
+    return False
 
 
 def _register(
@@ -186,7 +195,8 @@ class _reporting_errors:  # noqa: N801 - reads as a statement
     def __exit__(self, kind: object, error: BaseException | None, _trace: object) -> None:
         if not isinstance(error, MlffdbError):
             return
-        _say({"error": str(error), "exit_code": error.exit_code})
+        away = isinstance(error, DatabaseError)
+        _say({"error": str(error), "exit_code": error.exit_code, "away": away})
         sys.stdout.flush()
         os._exit(error.exit_code)
 

@@ -83,6 +83,7 @@ def sample(
                 prepare=lambda _ready: None,
                 tick=tick,
             )
+        run.interrupted = totals.interrupted
         found = sampling.progress(database, plan)
         run.counts.update(
             tasks=found.tasks,
@@ -146,6 +147,7 @@ def label(
             prepare=prepare,
             tick=tick,
         )
+        run.interrupted = totals.interrupted
         teacher_id = known[0] if known else 0
         found = labelling.progress(database, teacher_id)
         reasons = labelling.failures(database, teacher_id)

@@ -19,12 +19,18 @@ from uuid import UUID
 
 import psycopg2
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from mlffdb.errors import DatabaseError
 from mlffdb.store import workers
-from mlffdb.store.database import Database, is_connection_failure
-from mlffdb.store.queue import Claim, Queue
+from mlffdb.store.database import (
+    Database,
+    first_line,
+    is_bad_value,
+    is_conflict,
+    is_connection_failure,
+)
+from mlffdb.store.queue import Claim, Queue, TaskFailure
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +42,9 @@ HANG_SECONDS = 1800.0
 #: asked rarely.
 BATCH_SECONDS = 2.0
 MAX_BATCH = 512
+#: Tasks that are tried more often than this are computed alone, with nothing else in flight: each
+#: death of a worker counts as an attempt for all that it holds.
+RISKY_ATTEMPT = 2
 
 
 @dataclass(slots=True)
@@ -61,11 +70,14 @@ class Job(Protocol):
     #: Tasks to claim first.
     first_batch: int
 
-    def compute(self, claims: Sequence[Claim]) -> Any:
-        """Return an outcome for `write`; runs in the main thread, without a database."""
+    def compute(self, claims: Sequence[Claim]) -> Sequence[Any]:
+        """Return an outcome per claim for `write`; runs in the main thread, without a database."""
 
     def write(self, connection: Connection, claims: Sequence[Claim], outcome: Any) -> Counters:
-        """Store the outcome and complete or fail the tasks, in the caller's transaction."""
+        """Store the outcome and complete or fail the tasks, in the caller's transaction.
+
+        Is called again with parts of both where a value cannot be stored.
+        """
 
     def budget(self) -> float | None:
         """Return the largest batch cost learned so far, or None."""
@@ -85,8 +97,9 @@ class _Shared:
     computing: _Batch | None = None
     computing_since: float = 0.0
     written: list[_Batch] = field(default_factory=list)
-    #: A batch whose computation raised; given back at the end.
+    #: A batch whose computation raised, and what it raised.
     abandoned: _Batch | None = None
+    raised: BaseException | None = None
     size: int = 1
     stopping: bool = False
     empty: bool = False
@@ -114,6 +127,11 @@ class WorkLoop:
         """Claim nothing more, finish the batch at hand and give back the rest; signal-safe."""
         self._shared.stopping = True
 
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._shared.stopping
+
     def run(self) -> Counters:
         """Work until there are no open tasks, or `stop` is called; returns the counts."""
         courier = threading.Thread(target=self._courier, name="courier", daemon=True)
@@ -121,6 +139,9 @@ class WorkLoop:
         try:
             while (batch := self._next()) is not None:
                 self._compute(batch)
+        except BaseException as error:
+            self._shared.raised = error
+            raise
         finally:
             with self._changed:
                 self._shared.abandoned, self._shared.computing = self._shared.computing, None
@@ -164,7 +185,9 @@ class WorkLoop:
                 if self._visit():
                     return
                 failures = 0
-            except (DatabaseError, DBAPIError, OperationalError, psycopg2.Error) as error:
+            except (DatabaseError, DBAPIError, psycopg2.Error) as error:
+                if is_conflict(error):
+                    continue  # the other one went on, and so do we
                 if not isinstance(error, DatabaseError) and not is_connection_failure(error):
                     self._give_up(error)
                     return
@@ -192,12 +215,13 @@ class WorkLoop:
         with self._changed:
             batch = shared.written[0] if shared.written else None
             last = batch is None and shared.finished and shared.computing is None
+            risky = shared.computing is not None and _is_risky(shared.computing.claims[0])
         if batch is not None:
             self._write(batch)
         elif last:
             self._leave()
             return True
-        elif shared.ready is None and not shared.stopping and not shared.finished:
+        elif shared.ready is None and not (shared.stopping or shared.finished or risky):
             self._claim()
         else:
             with self._changed:
@@ -207,12 +231,29 @@ class WorkLoop:
         return False
 
     def _write(self, batch: _Batch) -> None:
-        with self.database.begin() as connection:
-            counts = self.job.write(connection, batch.claims, batch.outcome)
+        counts = self._store(batch.claims, batch.outcome)
         with self._changed:
             self.counters.add(counts)
             self._shared.written.remove(batch)
             self._changed.notify_all()
+
+    def _store(self, claims: Sequence[Claim], outcome: Sequence[Any]) -> Counters:
+        """Write what was computed; a value that cannot be stored fails its own task only."""
+        try:
+            with self.database.begin() as connection:
+                return self.job.write(connection, claims, outcome)
+        except Exception as error:
+            if not is_bad_value(error):
+                raise
+            if len(claims) == 1:
+                failure = TaskFailure(claims[0], "not_storable", first_line(error), retry=False)
+                with self.database.begin() as connection:
+                    failed = self.job.queue.fail(connection, [failure])
+                return Counters(failed=failed, late=1 - failed)
+        middle = len(claims) // 2
+        counts = self._store(claims[:middle], outcome[:middle])
+        counts.add(self._store(claims[middle:], outcome[middle:]))
+        return counts
 
     def _claim(self) -> None:
         shared = self._shared
@@ -221,6 +262,10 @@ class WorkLoop:
                 self._last_recovery = time.monotonic()
                 self.job.queue.recover(connection)
             claims = self.job.queue.claim(connection, shared.size)
+            alone = _without_risk(claims)
+            if len(alone) < len(claims):
+                self.job.queue.release(connection, claims[len(alone) :])
+                claims = alone
             idle = not claims and not self.job.queue.open_tasks(connection)
         with self._changed:
             if claims:
@@ -250,11 +295,20 @@ class WorkLoop:
         return [claim for batch in batches for claim in batch.claims]
 
     def _leave(self) -> None:
-        """Give back what was not worked on, and say goodbye."""
-        unused = [batch for batch in (self._shared.ready, self._shared.abandoned) if batch]
+        """Give back what was not worked on, and say goodbye.
+
+        A batch whose computation raised counts as an attempt, or it would be tried for ever.
+        """
+        ready, abandoned, raised = self._shared.ready, self._shared.abandoned, self._shared.raised
         with self.database.begin() as connection:
-            for batch in unused:
-                self.job.queue.release(connection, batch.claims)
+            if ready is not None:
+                self.job.queue.release(connection, ready.claims)
+            if abandoned is not None:
+                message = f"{type(raised).__name__}: {raised}"
+                self.job.queue.fail(
+                    connection,
+                    [TaskFailure(c, "worker_error", message, retry=True) for c in abandoned.claims],
+                )
             self._store_counters(connection, stopped=True)
 
     def _store_counters(self, connection: Connection, *, stopped: bool = False) -> None:
@@ -268,6 +322,17 @@ class WorkLoop:
             budget=self.job.budget(),
             stopped=stopped,
         )
+
+
+def _is_risky(claim: Claim) -> bool:
+    """Whether a task has failed so often that it may take the process, and its company, with it."""
+    return claim.attempt > RISKY_ATTEMPT
+
+
+def _without_risk(claims: list[Claim]) -> list[Claim]:
+    """Return the claims before the first risky one, or that one alone."""
+    first = next((index for index, one in enumerate(claims) if _is_risky(one)), len(claims))
+    return claims[: max(1, first)]
 
 
 def _next_size(size: int, claimed: int, seconds: float) -> int:

@@ -26,6 +26,8 @@ from mlffdb.store.database import Database
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
+#: Progress is counted again after so many times as long as counting took.
+LOOK_SHARE = 20
 #: Workers that die this often in a row, with nothing done in between, are not started again.
 MAX_DEATHS = 8
 
@@ -176,6 +178,7 @@ class _Watch:
         self._asked = False
         self._deaths = 0
         self._progress = -1
+        self._next_look = 0.0
 
     def until_all_ended(self) -> None:
         """Watch until no worker is left."""
@@ -190,12 +193,20 @@ class _Watch:
             time.sleep(TICK_SECONDS)
 
     def _look(self) -> None:
-        """Show progress; a database that is away for a while is the workers' to wait for."""
+        """Show progress; a database that is away for a while is the workers' to wait for.
+
+        Counting a large queue takes the database's time: a twentieth of it at most.
+        """
+        started = time.monotonic()
+        if started < self._next_look and not self._deaths:
+            return
         try:
             progress = self.tick()
         except DatabaseError as error:
             log.debug("no progress to show: %s", error)
             return
+        finally:
+            self._next_look = time.monotonic() + LOOK_SHARE * (time.monotonic() - started)
         if progress != self._progress:
             self._progress, self._deaths = progress, 0
 
@@ -203,8 +214,9 @@ class _Watch:
         self.running.remove(process)
         process.close()
         _count(process, self.totals)
-        if "error" in process.messages:
-            raise WorkerFailedError(str(process.messages["error"]))
+        error = process.messages.get("error")
+        if error is not None and not process.messages.get("away"):
+            raise WorkerFailedError(str(error))
         status = process.process.returncode
         if status == 0:
             return
@@ -214,6 +226,8 @@ class _Watch:
             return
         self._deaths += 1
         if self._deaths > MAX_DEATHS:
+            if error is not None:
+                raise WorkerFailedError(str(error))
             raise WorkerFailedError(
                 f"workers died {self._deaths} times in a row (last with status {status}) and "
                 "nothing was done in between; see `mlffdb status` for the tasks they were at"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from mlffdb.config import Settings, find_config_file, package_version
+from mlffdb.config import ENV_PREFIX, Settings, find_config_file, package_version
 from mlffdb.errors import MlffdbError
 from mlffdb.pipeline.teachers import families
 from mlffdb.store import migrate
@@ -72,7 +72,14 @@ def _installed() -> list[Check]:
 
 def _config() -> Check:
     path = find_config_file()
-    variables = sorted(name for name in os.environ if name.startswith("MLFFDB_"))
+    variables = sorted(name for name in os.environ if name.startswith(ENV_PREFIX))
+    known = {ENV_PREFIX + key.upper() for key in Settings.model_fields}
+    strange = [name for name in variables if name not in known]
+    if strange:
+        return Check(
+            "settings", "note", f"{', '.join(strange)}: no such setting",
+            f"known: {', '.join(sorted(known))}",
+        )  # fmt: skip
     return Check(
         "settings",
         "ok",

@@ -30,6 +30,7 @@ from mlffdb.validation import (
     load_thresholds,
     verdict,
 )
+from mlffdb.validation.batch import value_of
 from mlffdb.validation.energy import EnergyReference
 
 CHUNK = 2000
@@ -137,7 +138,7 @@ def _structures(
             else verdicts.stale_structures(connection, rules)
         )
     # near-duplicates first: they are stored as pairs, and a verdict says that all is done
-    checked.near_duplicates = _find_pairs(database, run_id, ids, on_progress)
+    checked.near_duplicates = _find_pairs(database, run_id, ids, thresholds, on_progress)
     for chunk in _chunks(ids):
         with database.begin() as connection:
             stored = verdicts.read_structures(connection, chunk)
@@ -156,9 +157,16 @@ def _structures(
 
 
 def _find_pairs(
-    database: Database, run_id: int, ids: Sequence[UUID], on_progress: OnProgress
+    database: Database,
+    run_id: int,
+    ids: Sequence[UUID],
+    thresholds: Thresholds,
+    on_progress: OnProgress,
 ) -> int:
     """Store near-duplicates of *ids* among all structures of the same formula."""
+    limit = thresholds.active("duplicate")
+    if limit is None:
+        return 0
     new = set(ids)
     found = 0
     with database.begin() as connection:
@@ -167,7 +175,9 @@ def _find_pairs(
         if len(same) > 1:
             pairs = [
                 (same[a], same[b], distance)
-                for a, b, distance in find_duplicates(StructureArrays.of(structures))
+                for a, b, distance in find_duplicates(
+                    StructureArrays.of(structures), value_of(limit)
+                )
                 if same[a] in new or same[b] in new
             ]
             with database.begin() as connection:

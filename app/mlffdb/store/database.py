@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import psycopg2
+from psycopg2 import extensions
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
@@ -61,8 +62,7 @@ class Database:
         """The database's name for people; never a password."""
         if self.settings.embedded:
             return f"embedded PostgreSQL in {self.settings.data_dir}"
-        # a password can also stand among the parameters, where SQLAlchemy shows it
-        return self.url.difference_update_query(SECRETS).render_as_string(hide_password=True)
+        return shown(self.url)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -113,7 +113,7 @@ def parse_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
         raise ConfigError(
             "the database URL is no URL; write postgresql://user@host:5432/database"
         ) from None
@@ -121,7 +121,19 @@ def parse_url(text: str) -> URL:
         raise ConfigError(
             f"the database URL names {url.get_backend_name()}; mlffdb needs PostgreSQL"
         )
-    return url.set(drivername="postgresql+psycopg2")
+    url = url.set(drivername="postgresql+psycopg2")
+    try:
+        extensions.make_dsn(**libpq(url))
+    except psycopg2.ProgrammingError as error:
+        raise ConfigError(f"the database URL cannot be used: {first_line(error)}") from None
+    return url
+
+
+def shown(url: URL) -> str:
+    """Return *url* for people and other programs: without the driver and without passwords."""
+    # a password can also stand among the parameters, where SQLAlchemy shows it
+    safe = url.set(drivername="postgresql").difference_update_query(SECRETS)
+    return safe.render_as_string(hide_password=True)
 
 
 def libpq(url: URL) -> dict[str, Any]:
@@ -151,7 +163,7 @@ def is_connection_failure(error: BaseException) -> bool:
     if code is None:  # the driver's own: it lost the server, or it was asked for nonsense
         return not isinstance(original, _NONSENSE)
     # 08: connection exceptions, 57P: shut down or starting, 53300: too many connections
-    return code.startswith(("08", "57P")) or code == "53300"
+    return str(code).startswith(("08", "57P")) or code == "53300"
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -164,7 +176,7 @@ def is_bad_value(error: BaseException) -> bool:
     """Whether *error* says that a value cannot be stored, rather than that the server failed."""
     original = getattr(error, "orig", error)
     if isinstance(original, psycopg2.ProgrammingError):
-        return original.pgcode is None  # no adapter for its type
+        return not getattr(original, "pgcode", None)  # no adapter for its type
     bad = (psycopg2.DataError, psycopg2.IntegrityError, ValueError, TypeError)
     return isinstance(original, bad)
 

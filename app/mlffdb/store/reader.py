@@ -2,9 +2,11 @@
 
 A read-only transaction of the owner is no protection (as superuser, COPY TO PROGRAM and
 pg_read_file go through it, and ``commit; delete`` ends it), so users' SQL never runs as the owner:
-it logs in as a role of its own that may SELECT the views and nothing else. The time limit is held
-by this process too, which cancels the query, since SQL can reset the server's. What any login may do
-in PostgreSQL stays possible: see the catalogues, and, before PostgreSQL 16, make large objects.
+it logs in as a role of its own that may SELECT the views and nothing else, and runs as a cursor in
+a read-only transaction: one statement that gives rows, which cannot end the transaction. The time
+limit is held by this process too, which cancels the query, since SQL can reset the server's. What
+any login may read stays possible: the catalogues; and, before PostgreSQL 16, large objects can be
+made.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +29,8 @@ from mlffdb.store.database import KEEPALIVE, Database, first_line, libpq, parse_
 
 TIMEOUT_SECONDS = 60.0
 MAX_ROLE_LENGTH = 63
+#: Held while the role is made, so that two `mlffdb init` at once do it one after the other.
+ROLE_LOCK = 0x6D6C6672
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +57,30 @@ def ensure_role(database: Database) -> str | None:
     """Create or refresh the reader's role; returns why it could not be, or None.
 
     Its password follows from the owner's, so that whoever can log in as the owner can log in as
-    the reader and nothing needs to be stored.
+    the reader and nothing needs to be stored. An owner who logs in without a password (by socket)
+    gives it none: what follows from nothing, anyone could work out.
     """
     role = sql.Identifier(role_name(database))
     connection = database.raw()
     try:
         with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (ROLE_LOCK,))
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role_name(database),))
             verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
             password = _password(database, connection)
             cursor.execute(
-                sql.SQL("{} ROLE {} LOGIN NOINHERIT CONNECTION LIMIT 50 PASSWORD {}").format(
-                    verb, role, sql.Literal(password)
+                sql.SQL("{} ROLE {} LOGIN NOINHERIT CONNECTION LIMIT 50 {}").format(
+                    verb,
+                    role,
+                    sql.SQL("PASSWORD {}").format(sql.Literal(password))
+                    if password
+                    else sql.SQL(""),
                 )
             )
             cursor.execute("SELECT current_schema()")
             schema = sql.Identifier(cursor.fetchone()[0])
             statements = (
+                "ALTER ROLE {role} RESET ALL",  # a role may change its own settings
                 "ALTER ROLE {role} SET default_transaction_read_only = on",
                 "GRANT USAGE ON SCHEMA {schema} TO {role}",
                 "GRANT SELECT ON {views} TO {role}",
@@ -90,9 +102,7 @@ def query(database: Database, statement: str, *, timeout: float = TIMEOUT_SECOND
     Raises QueryError with PostgreSQL's first line.
     """
     with _reading(database, timeout) as cursor:
-        cursor.execute(statement)
-        if cursor.description is None:
-            raise QueryError("the statement gives no rows; `mlffdb sql` takes SELECT")
+        _execute(cursor, statement)
         return Rows([column.name for column in cursor.description], cursor.fetchall())
 
 
@@ -112,11 +122,33 @@ def select_structures(
 
 
 def _select_ids(database: Database, view: str, condition: str, timeout: float) -> set[UUID]:
-    with _reading(database, timeout) as cursor:
-        cursor.execute(f"SELECT structure_id FROM {view} WHERE (\n{condition}\n)")
-        if cursor.description is None or [c.name for c in cursor.description] != ["structure_id"]:
-            raise QueryError(f"--where {condition!r} is not a condition over the view {view}")
-        return {UUID(str(row[0])) for row in cursor.fetchall()}
+    try:
+        with _reading(database, timeout) as cursor:
+            _execute(cursor, f"SELECT structure_id FROM {view} WHERE (\n{condition}\n)")
+            return {UUID(str(row[0])) for row in cursor.fetchall()}
+    except QueryError as error:
+        raise QueryError(f"--where over the view {view}: {error}") from None
+
+
+def _execute(cursor: Any, statement: str) -> None:
+    """Run *statement* as a cursor: PostgreSQL refuses several at once, and COMMIT, SET and COPY."""
+    cursor.execute("SELECT set_config('mlffdb.statement', %s, true)", (statement,))
+    cursor.execute(
+        "DO $$ DECLARE found refcursor := 'found';"
+        " BEGIN OPEN found FOR EXECUTE current_setting('mlffdb.statement'); END $$"
+    )
+    _interruptible(cursor, "FETCH ALL FROM found")
+
+
+def _interruptible(cursor: Any, statement: str) -> None:
+    """Run *statement* in a thread, so that Ctrl-C cancels it: libpq would wait for its end."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(cursor.execute, statement)
+        try:
+            running.result()
+        except KeyboardInterrupt:
+            cursor.connection.cancel()
+            raise
 
 
 @contextmanager
@@ -136,7 +168,7 @@ def _reading(database: Database, timeout: float) -> Iterator[Any]:
                 "--timeout"
             ) from None
         raise QueryError(_explain(error)) from None
-    except UnicodeError as error:
+    except ValueError as error:  # surrogates, NUL
         raise QueryError(f"the query cannot be encoded: {error}") from None
     finally:
         connection.close()
@@ -152,6 +184,8 @@ def _connect(database: Database) -> Any:
             owner = database.raw()
             arguments["password"] = _password(database, owner)
             owner.close()
+            if arguments["password"] is None:
+                del arguments["password"]
     try:
         return psycopg2.connect(**arguments)
     except psycopg2.OperationalError as error:
@@ -161,9 +195,11 @@ def _connect(database: Database) -> Any:
         ) from None
 
 
-def _password(database: Database, owner: Any) -> str:
-    """Derive the reader's password from the one that the owner logged in with."""
+def _password(database: Database, owner: Any) -> str | None:
+    """Derive the reader's password from the one that the owner logged in with; None without."""
     secret = (owner.info.password or "").encode()
+    if not secret:
+        return None
     salt = f"mlffdb reader of {database.url.database}".encode()
     return hashlib.scrypt(secret, salt=salt, n=2**14, r=8, p=1, dklen=24).hex()
 
@@ -171,6 +207,8 @@ def _password(database: Database, owner: Any) -> str:
 def _explain(error: psycopg2.Error) -> str:
     message = first_line(error)
     hint = getattr(error.diag, "message_hint", None)
+    if error.pgcode == "42P11":  # cannot be opened as a cursor
+        return "the statement gives no rows, or it is more than one; `mlffdb sql` takes one SELECT"
     if error.pgcode == "42501":  # insufficient privilege
         hint = "only the documented views can be read; `mlffdb sql --views` lists them"
     return f"{message}; {hint}" if hint else message

@@ -29,6 +29,8 @@ class RunRecord:
 
     run_id: int
     counts: dict[str, Any] = field(default_factory=dict)
+    #: Whether it was stopped before its end, without an exception.
+    interrupted: bool = False
 
 
 @contextmanager
@@ -50,7 +52,7 @@ def recorded(
         with suppress(Exception):  # the first error is the one that matters
             finish(database, run, "interrupted" if interrupted else "failed", message)
         raise
-    finish(database, run, "done", None)
+    finish(database, run, "interrupted" if run.interrupted else "done", None)
 
 
 def start(

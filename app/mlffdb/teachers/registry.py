@@ -128,10 +128,9 @@ def _entry(name: str) -> Entry:
     for point in entry_points(group=GROUP):
         if point.name == name:
             return _plugin(point)
-    known = names()
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise TeacherError(f"unknown teacher {name!r}; {hint}Known: {', '.join(known)}")
+    raise TeacherError(f"unknown teacher {name!r}; {hint}`mlffdb teachers` lists all")
 
 
 def _plugin(point: EntryPoint) -> Entry:

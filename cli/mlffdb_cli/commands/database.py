@@ -32,7 +32,8 @@ def _embedded(found: Settings) -> Settings:
 @click.option(
     "--listen", metavar="ADDRESS[:PORT]", help="Also listen on TCP, with passwords (scram)."
 )
-def start(listen: str | None) -> None:
+@json_option
+def start(listen: str | None, as_json: bool) -> None:
     """Start it; it runs until `mlffdb db stop`.
 
     \b
@@ -44,14 +45,19 @@ def start(listen: str | None) -> None:
     found = _embedded(settings())
     server = EmbeddedServer(found.data_dir, version=found.postgres_version)
     server.start(listen=listen)
+    tcp = server.tcp_url().replace("+psycopg2", "", 1) if listen else None
+    if as_json:
+        print_json({"running": True, "data_dir": found.data_dir, "tcp_url": tcp})
+        return
     click.echo(f"Running on {found.data_dir}.")
-    if listen:
-        click.echo(f"TCP: {server.tcp_url()}")
+    if tcp:
+        click.echo(f"From elsewhere, with the owner's password: {tcp}")
 
 
 @db.command()
 @database_options
-def stop() -> None:
+@json_option
+def stop(as_json: bool) -> None:
     """Stop it; the next command that needs it starts it again.
 
     \b
@@ -62,7 +68,10 @@ def stop() -> None:
 
     found = _embedded(settings())
     stopped = EmbeddedServer(found.data_dir, version=found.postgres_version).stop()
-    click.echo("Stopped." if stopped else "It was not running.")
+    if as_json:
+        print_json({"running": False, "was_running": stopped, "data_dir": found.data_dir})
+    else:
+        click.echo("Stopped." if stopped else "It was not running.")
 
 
 @db.command(short_help="Print the URL that other programs can connect to.")
@@ -75,10 +84,10 @@ def url(as_json: bool) -> None:
     Example:
       mlffdb db url
     """
-    from mlffdb.store.database import Database
+    from mlffdb.store.database import Database, shown
 
     with Database(settings()) as database:
-        text = database.url.set(drivername="postgresql").render_as_string(hide_password=True)
+        text = shown(database.url)
     if as_json:
         print_json({"url": text})
     else:
@@ -89,11 +98,11 @@ def url(as_json: bool) -> None:
 @database_options
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(arguments: tuple[str, ...]) -> None:
-    r"""Open psql as the owner; further arguments go to psql.
+    """Open psql as the owner; further arguments go to psql.
 
     \b
     Example:
-      mlffdb db psql -- -c '\d+ structure'
+      mlffdb db psql -- -c '\\d+ structure'
     """
     from mlffdb.store.database import Database, libpq
 
@@ -111,8 +120,9 @@ def psql(arguments: tuple[str, ...]) -> None:
 
 @db.command()
 @database_options
+@json_option
 @click.pass_context
-def upgrade(ctx: click.Context) -> None:
+def upgrade(ctx: click.Context, as_json: bool) -> None:
     """Bring the schema to this version; the same as `mlffdb init`.
 
     \b
@@ -121,4 +131,4 @@ def upgrade(ctx: click.Context) -> None:
     """
     from mlffdb_cli.commands.setup import init
 
-    ctx.invoke(init, as_json=False)
+    ctx.invoke(init, as_json=as_json)

@@ -20,7 +20,9 @@ from mlffdb_cli.progress import bar
               "the view dataset.")  # fmt: skip
 @click.option("--split", default="0.8/0.1/0.1", show_default=True, help="train/val/test, as shares "
               "or numbers.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the split."
+)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of exports; "
               "exports/ if not given.")  # fmt: skip
 @json_option
@@ -41,7 +43,7 @@ def export(
     \b
     Example:
       mlffdb export mydata --teacher gfn2-xtb
-      mlffdb export small --teacher gfn2-xtb --where "n_atoms <= 20 AND 'C' = ANY(elements)"
+      mlffdb export small --teacher gfn2-xtb --where "n_atoms <= 20"
     """
     from mlffdb.pipeline import exporting
 

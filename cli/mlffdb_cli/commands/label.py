@@ -38,7 +38,7 @@ def label(
 
     Without --teacher: the teachers that have open tasks, else the configured one, else orb-v2 on
     a GPU and gfn2-xtb without. Structures are checked first. Interrupting it is safe, and running
-    it again continues.
+    it again continues. Ends with 2 if some could not be labelled; the others are.
 
     \b
     Example:
@@ -86,6 +86,13 @@ def label(
         print_json(reports)
     if any(report.totals.interrupted for report in reports):
         say("Interrupted; run the same command again to continue.")
+        return
+    failing = [report for report in reports if report.totals.failed and report.failures]
+    for report in failing:
+        reasons = ", ".join(f"{count:,} × {code}" for code, count, _ in report.failures)
+        say(f"error: {report.teacher} could not label all: {reasons}; the others are labelled")
+    if failing:
+        raise SystemExit(2)
 
 
 def run_teacher(database: Any, name: str, *, quiet: bool, workers: int | None, **given: Any) -> Any:

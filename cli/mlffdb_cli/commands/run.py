@@ -61,6 +61,7 @@ def run(
     from mlffdb.pipeline.labelling import default_teacher
     from mlffdb.pipeline.setup import prepare
     from mlffdb.sampling import load_plan
+    from mlffdb.store import reader
     from mlffdb.store.database import Database
 
     if gpu is not None and device is not None:
@@ -71,12 +72,14 @@ def run(
         return
     found = settings()
     where_it_runs = f"cuda:{gpu}" if gpu is not None else device or "cpu"
+    teachers = list(loaded.label.teachers) or [default_teacher(found, where_it_runs)]
+    _check(loaded, teachers, where_it_runs)
     with Database(found) as database:
         stage = _Stages(as_json)
         init = prepare(database)
         stage.done("init", f"schema {init.after} in {init.database}")
-        teachers = list(loaded.label.teachers) or [default_teacher(found, where_it_runs)]
-        _check(database, loaded, teachers, where_it_runs)
+        if loaded.export.where is not None:  # a mistake in it, seen now
+            reader.select_labelled(database, loaded.export.where, teacher_id=0)
         report = _stages(
             database,
             loaded,
@@ -97,17 +100,14 @@ def run(
         click.echo(f'  mlffdb sql{option} "{query}"')
 
 
-def _check(database: Any, plan: Any, teachers: list[str], device: str) -> None:
+def _check(plan: Any, teachers: list[str], device: str) -> None:
     """Raise now what would stop a later stage, after hours perhaps."""
-    from mlffdb.store import reader
     from mlffdb.teachers import registry
     from mlffdb.validation import load_thresholds
 
     for name in teachers:
         registry.check_device(name, device)
     load_thresholds(plan.validation.thresholds)
-    if plan.export.where is not None:
-        reader.select_labelled(database, plan.export.where, teacher_id=0)
 
 
 def _stages(

@@ -43,8 +43,10 @@ def sample(
     if dry_run:
         show_plan(loaded, as_json)
         return
+    from mlffdb.teachers.device import parse_device
     from mlffdb_workers import campaign
 
+    parse_device(device)
     database = connect()
     with bar(f"sampling {loaded.name}", quiet=as_json) as progress:
         report = campaign.sample(
@@ -63,8 +65,9 @@ def sample(
         print_sample_report(report)
     if report.totals.interrupted:
         say("Interrupted; run the same command again to continue.")
-    if report.progress.failed:
-        raise SystemExit(1)
+    elif report.totals.failed:
+        say(f"error: {report.totals.failed:,} tasks failed; the structures of the others are there")
+        raise SystemExit(2)
 
 
 def print_sample_report(report: Any, *, hint: bool = True) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from mlffdb_cli.options import connect, database_options, json_option
@@ -32,9 +34,13 @@ def stats(as_json: bool) -> None:
         return
     click.echo(
         f"{found['structures']:,} structures of {found['formulas']:,} formulas and "
-        f"{found['elements']} elements; {found['min_atoms']}–{found['max_atoms']} atoms, "
-        f"{found['mean_atoms']:.1f} on average; {100 * found['periodic_share']:.1f} % periodic."
+        f"{found['elements']} elements, {100 * found['periodic_share']:.1f} % periodic;\n"
+        f"{found['min_atoms']}–{found['max_atoms']} atoms, {found['mean_atoms']:.1f} on average"
     )
     for name, title, _ in asking.COMPOSITION:
         click.echo()
-        print_table(found[name], f"{title} ({name})")
+        print_table([_rounded(row) for row in found[name]], f"{title} ({name})")
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: round(value, 3) if isinstance(value, float) else value for k, value in row.items()}

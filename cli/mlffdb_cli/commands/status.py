@@ -48,10 +48,8 @@ def status(as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    click.echo(
-        f"{found['structures']:,} structures, {found['labels']:,} labels, "
-        f"{found['database_bytes'] / 2**20:,.0f} MiB in {found['database']}"
-    )
+    click.echo(f"{found['database']}, {found['database_bytes'] / 2**20:,.0f} MiB")
+    click.echo(f"{found['structures']:,} structures, {found['labels']:,} labels")
     click.echo(
         f"{found['rejected_structures']:,} structures rejected before labelling, "
         f"{found['near_duplicates']:,} pairs of near-duplicates"
