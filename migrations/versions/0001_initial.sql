@@ -97,7 +97,7 @@ COMMENT ON COLUMN sample_task.inserted IS 'New structures that came of it';
 COMMENT ON COLUMN sample_task.existing IS 'Structures that were already there';
 COMMENT ON COLUMN sample_task.rejected IS 'Reason -> how many were rejected';
 COMMENT ON COLUMN sample_task.status IS 'pending, running (leased), done, failed (final, see error) or cancelled';
-COMMENT ON COLUMN sample_task.priority IS 'Smaller is claimed first';
+COMMENT ON COLUMN sample_task.priority IS 'Smaller is claimed first: 32 × the user''s priority (0 unless said) + a band 0-31 that mixes sizes';
 COMMENT ON COLUMN sample_task.cost IS 'Expected cost, in the unit of the teacher (atoms, edges)';
 COMMENT ON COLUMN sample_task.attempts IS 'Counted when claimed, so crashes count';
 COMMENT ON COLUMN sample_task.not_before IS 'Not claimable before (retry with backoff)';
@@ -171,8 +171,8 @@ CREATE TABLE structure (
 	CONSTRAINT ck_structure_cell_where_periodic CHECK ((cell IS NULL) = (pbc = 0)), 
 	CONSTRAINT ck_structure_multiplicity CHECK (multiplicity IS NULL OR (multiplicity >= 1 AND pbc = 0)), 
 	CONSTRAINT ck_structure_source_order CHECK (octet_length(source_order) = 2 * n_atoms), 
-	CONSTRAINT ck_structure_elements CHECK (cardinality(elements) >= 1), 
-	CONSTRAINT ck_structure_element_counts CHECK (cardinality(element_counts) = cardinality(elements)), 
+	CONSTRAINT ck_structure_elements CHECK (cardinality(elements) >= 1 AND array_position(elements, NULL) IS NULL AND 1 <= ALL (elements) AND 118 >= ALL (elements)), 
+	CONSTRAINT ck_structure_element_counts CHECK (cardinality(element_counts) = cardinality(elements) AND array_position(element_counts, NULL) IS NULL AND 0 < ALL (element_counts)), 
 	CONSTRAINT ck_structure_domain CHECK (domain ~ '^[a-z][a-z0-9_-]*$'), 
 	CONSTRAINT fk_structure_run_id FOREIGN KEY(run_id) REFERENCES run (run_id)
 );
@@ -190,8 +190,8 @@ COMMENT ON COLUMN structure.multiplicity IS '2S+1 as stated; NULL if periodic or
 COMMENT ON COLUMN structure.formula IS 'Hill formula';
 COMMENT ON COLUMN structure.elements IS 'Atomic numbers that occur, ascending';
 COMMENT ON COLUMN structure.element_counts IS 'Atoms of each of elements';
-COMMENT ON COLUMN structure.domain IS 'organic, biomolecule, inorganic ...';
-COMMENT ON COLUMN structure.tags IS 'Marks such as reference (isolated atoms, dimers)';
+COMMENT ON COLUMN structure.domain IS 'organic, biomolecule, inorganic ...; as its first origin said';
+COMMENT ON COLUMN structure.tags IS 'Marks such as reference (isolated atoms, dimers); of its first origin';
 COMMENT ON COLUMN structure.source_order IS 'Index in the source of each canonical atom, uint16 LE [n_atoms]';
 COMMENT ON COLUMN structure.created_at IS 'When it was first found';
 CREATE INDEX ix_structure_elements ON structure USING gin (elements);
@@ -236,7 +236,6 @@ COMMENT ON COLUMN worker.done IS 'Tasks completed';
 COMMENT ON COLUMN worker.failed IS 'Tasks failed';
 COMMENT ON COLUMN worker.late IS 'Results refused because the lease was lost';
 COMMENT ON COLUMN worker.compute_seconds IS 'Time spent computing, s';
-CREATE INDEX ix_worker_heartbeat_at ON worker (heartbeat_at);
 CREATE TABLE audit (
 	structure_id UUID NOT NULL, 
 	teacher_id INTEGER NOT NULL, 
@@ -252,7 +251,10 @@ CREATE TABLE audit (
 	device TEXT NOT NULL, 
 	created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL, 
 	CONSTRAINT pk_audit PRIMARY KEY (structure_id, teacher_id, run_id), 
+	CONSTRAINT ck_audit_n_atoms CHECK (n_atoms >= 1), 
 	CONSTRAINT ck_audit_energy_finite CHECK (energy > '-Infinity'::double precision AND energy < 'Infinity'::double precision), 
+	CONSTRAINT ck_audit_energy_difference_finite CHECK (energy_difference > '-Infinity'::double precision AND energy_difference < 'Infinity'::double precision), 
+	CONSTRAINT ck_audit_force_difference_finite CHECK (force_difference > '-Infinity'::double precision AND force_difference < 'Infinity'::double precision), 
 	CONSTRAINT ck_audit_forces CHECK (octet_length(forces) IN (12 * n_atoms, 24 * n_atoms)), 
 	CONSTRAINT ck_audit_stress CHECK (array_ndims(stress) = 1 AND cardinality(stress) = 6 AND array_position(stress, NULL) IS NULL AND array_position(stress, 'NaN'::double precision) IS NULL AND array_position(stress, 'Infinity'::double precision) IS NULL AND array_position(stress, '-Infinity'::double precision) IS NULL), 
 	CONSTRAINT fk_audit_structure_id FOREIGN KEY(structure_id) REFERENCES structure (structure_id), 
@@ -350,6 +352,7 @@ CREATE TABLE label (
 	CONSTRAINT ck_label_forces_spread CHECK (forces_spread >= 0 AND forces_spread < 'Infinity'), 
 	CONSTRAINT ck_label_force_max CHECK (force_max >= 0 AND force_max < 'Infinity'), 
 	CONSTRAINT ck_label_batch_size CHECK (batch_size >= 1), 
+	CONSTRAINT ck_label_wall_seconds CHECK (wall_seconds >= 0 AND wall_seconds < 'Infinity'), 
 	CONSTRAINT fk_label_structure_id FOREIGN KEY(structure_id) REFERENCES structure (structure_id), 
 	CONSTRAINT fk_label_teacher_id FOREIGN KEY(teacher_id) REFERENCES teacher (teacher_id), 
 	CONSTRAINT fk_label_run_id FOREIGN KEY(run_id) REFERENCES run (run_id)
@@ -402,7 +405,7 @@ COMMENT ON TABLE label_task IS 'Structures to be labelled; claimed under FOR UPD
 COMMENT ON COLUMN label_task.teacher_id IS 'Teacher';
 COMMENT ON COLUMN label_task.structure_id IS 'Structure';
 COMMENT ON COLUMN label_task.status IS 'pending, running (leased), done, failed (final, see error) or cancelled';
-COMMENT ON COLUMN label_task.priority IS 'Smaller is claimed first';
+COMMENT ON COLUMN label_task.priority IS 'Smaller is claimed first: 32 × the user''s priority (0 unless said) + a band 0-31 that mixes sizes';
 COMMENT ON COLUMN label_task.cost IS 'Expected cost, in the unit of the teacher (atoms, edges)';
 COMMENT ON COLUMN label_task.attempts IS 'Counted when claimed, so crashes count';
 COMMENT ON COLUMN label_task.not_before IS 'Not claimable before (retry with backoff)';
@@ -426,7 +429,12 @@ CREATE TABLE origin (
 	seed BIGINT, 
 	smiles TEXT, 
 	group_keys TEXT[] DEFAULT '{}'::text[] NOT NULL, 
+	domain TEXT NOT NULL, 
+	tags TEXT[] DEFAULT '{}'::text[] NOT NULL, 
+	source_order BYTEA, 
 	CONSTRAINT pk_origin PRIMARY KEY (structure_id, origin_id), 
+	CONSTRAINT ck_origin_source_order CHECK (mod(octet_length(source_order), 2) = 0), 
+	CONSTRAINT ck_origin_domain CHECK (domain ~ '^[a-z][a-z0-9_-]*$'), 
 	CONSTRAINT fk_origin_structure_id FOREIGN KEY(structure_id) REFERENCES structure (structure_id), 
 	CONSTRAINT fk_origin_run_id FOREIGN KEY(run_id) REFERENCES run (run_id)
 );
@@ -441,8 +449,11 @@ COMMENT ON COLUMN origin.source_index IS 'Index in the file, from 0';
 COMMENT ON COLUMN origin.parent_id IS 'Structure it was made from (no foreign key, so that rows can be distributed)';
 COMMENT ON COLUMN origin.parameters IS 'Of the method';
 COMMENT ON COLUMN origin.seed IS 'Random seed';
-COMMENT ON COLUMN origin.smiles IS 'SMILES with all atoms mapped to source order';
+COMMENT ON COLUMN origin.smiles IS 'SMILES, its atoms mapped to this origin''s order';
 COMMENT ON COLUMN origin.group_keys IS 'Keys that must not be shared by two splits (inchikey:, sequence:, trajectory:)';
+COMMENT ON COLUMN origin.domain IS 'Domain that this origin gave it';
+COMMENT ON COLUMN origin.tags IS 'Tags that this origin gave it';
+COMMENT ON COLUMN origin.source_order IS 'As structure.source_order, of this origin; NULL for the first origin, whose order structure holds';
 CREATE INDEX ix_origin_parent_id ON origin (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX ix_origin_run_id ON origin (run_id);
 CREATE TABLE structure_pair (
@@ -452,7 +463,7 @@ CREATE TABLE structure_pair (
 	run_id BIGINT NOT NULL, 
 	CONSTRAINT pk_structure_pair PRIMARY KEY (structure_id, other_id), 
 	CONSTRAINT ck_structure_pair_ordered CHECK (structure_id < other_id), 
-	CONSTRAINT ck_structure_pair_distance CHECK (distance >= 0), 
+	CONSTRAINT ck_structure_pair_distance CHECK (distance >= 0 AND distance < 'Infinity'), 
 	CONSTRAINT fk_structure_pair_structure_id FOREIGN KEY(structure_id) REFERENCES structure (structure_id), 
 	CONSTRAINT fk_structure_pair_run_id FOREIGN KEY(run_id) REFERENCES run (run_id)
 );
@@ -497,7 +508,7 @@ CREATE TABLE snapshot_member (
 	label_hash BYTEA NOT NULL, 
 	CONSTRAINT pk_snapshot_member PRIMARY KEY (structure_id, snapshot_id, teacher_id), 
 	CONSTRAINT fk_snapshot_member_structure_id_teacher_id FOREIGN KEY(structure_id, teacher_id) REFERENCES label (structure_id, teacher_id), 
-	CONSTRAINT ck_snapshot_member_split CHECK (split IN ('train', 'val', 'test')), 
+	CONSTRAINT ck_snapshot_member_split CHECK (split ~ '^[a-z][a-z0-9_]*$'), 
 	CONSTRAINT ck_snapshot_member_position CHECK (position >= 0), 
 	CONSTRAINT ck_snapshot_member_label_hash CHECK (octet_length(label_hash) = 32), 
 	CONSTRAINT fk_snapshot_member_snapshot_id FOREIGN KEY(snapshot_id) REFERENCES snapshot (snapshot_id)
@@ -506,7 +517,7 @@ COMMENT ON TABLE snapshot_member IS 'Labels in a frozen version, with split and 
 COMMENT ON COLUMN snapshot_member.structure_id IS 'Structure';
 COMMENT ON COLUMN snapshot_member.snapshot_id IS 'Snapshot';
 COMMENT ON COLUMN snapshot_member.teacher_id IS 'Teacher of the label';
-COMMENT ON COLUMN snapshot_member.split IS 'train, val or test';
+COMMENT ON COLUMN snapshot_member.split IS 'train, val, test, or a further test set';
 COMMENT ON COLUMN snapshot_member.position IS 'Index in the split''s file, from 0';
 COMMENT ON COLUMN snapshot_member.component_id IS 'Group it was placed with';
 COMMENT ON COLUMN snapshot_member.label_hash IS 'SHA-256 of the structure''s id and label';
@@ -554,6 +565,16 @@ CREATE TRIGGER frozen_move AFTER UPDATE ON snapshot_member REFERENCING NEW TABLE
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
 CREATE TRIGGER frozen_delete AFTER DELETE ON snapshot_member REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
+CREATE FUNCTION refuse_second_writing() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of % are written once and never changed', TG_TABLE_NAME;
+END $$;
+COMMENT ON FUNCTION refuse_second_writing() IS 'Keeps structures and labels as they were written';
+CREATE TRIGGER written_once BEFORE UPDATE OF structure_id, numbers, positions, cell, pbc, charge,
+    multiplicity, source_order ON structure
+    FOR EACH ROW EXECUTE FUNCTION refuse_second_writing();
+CREATE TRIGGER written_once BEFORE UPDATE ON label
+    FOR EACH ROW EXECUTE FUNCTION refuse_second_writing();
 CREATE FUNCTION refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'table % holds published snapshots and cannot be truncated', TG_TABLE_NAME;
@@ -664,7 +685,7 @@ COMMENT ON COLUMN findings.message IS 'For people';
 COMMENT ON COLUMN findings.rule_version IS 'Version of checks and thresholds';
 COMMENT ON COLUMN findings.run_id IS 'Validation run';
 CREATE VIEW tasks AS
-SELECT k.structure_id, t.name AS teacher, k.status, k.priority, k.attempts,
+SELECT k.structure_id, t.name AS teacher, k.status, k.priority, k.cost, k.attempts,
     k.error_code, k.error, k.lease_expires_at, k.updated_at
 FROM label_task k JOIN teacher t USING (teacher_id);
 COMMENT ON VIEW tasks IS 'Labelling tasks with their state';
@@ -672,6 +693,7 @@ COMMENT ON COLUMN tasks.structure_id IS 'Structure';
 COMMENT ON COLUMN tasks.teacher IS 'Teacher';
 COMMENT ON COLUMN tasks.status IS 'pending, running, done, failed or cancelled';
 COMMENT ON COLUMN tasks.priority IS 'Smaller is claimed first';
+COMMENT ON COLUMN tasks.cost IS 'Expected cost, atoms';
 COMMENT ON COLUMN tasks.attempts IS 'Claims so far';
 COMMENT ON COLUMN tasks.error_code IS 'Short reason of the last failure';
 COMMENT ON COLUMN tasks.error IS 'Message of the last failure';
@@ -834,40 +856,45 @@ COMMENT ON COLUMN progress.cancelled IS 'Cancelled (rejected before labelling, o
 COMMENT ON COLUMN progress.remaining_cost IS 'Cost of pending and running tasks';
 COMMENT ON COLUMN progress.labels_last_minute IS 'Labels written in the last minute';
 CREATE VIEW failures AS
-SELECT t.name AS teacher, k.error_code, count(*) AS tasks, min(k.error) AS example,
+SELECT t.name AS teacher, t.teacher_id, k.error_code, count(*) AS tasks,
+    min(k.error) AS example,
     (array_agg(k.structure_id ORDER BY k.error, k.structure_id))[1] AS example_id
 FROM label_task k JOIN teacher t USING (teacher_id)
 WHERE k.status = 'failed'
-GROUP BY t.name, k.error_code ORDER BY tasks DESC, t.name, k.error_code;
+GROUP BY t.teacher_id, k.error_code ORDER BY tasks DESC, t.name, t.teacher_id, k.error_code;
 COMMENT ON VIEW failures IS 'Failed labelling tasks by reason, with an example';
 COMMENT ON COLUMN failures.teacher IS 'Name';
+COMMENT ON COLUMN failures.teacher_id IS 'Exact teacher';
 COMMENT ON COLUMN failures.error_code IS 'Reason';
 COMMENT ON COLUMN failures.tasks IS 'How many';
 COMMENT ON COLUMN failures.example IS 'One of the messages';
 COMMENT ON COLUMN failures.example_id IS 'The structure it is about';
 CREATE VIEW quality AS
-SELECT t.name AS teacher, v.verdict, count(*) AS rows,
-    count(*)::double precision / sum(count(*)) OVER (PARTITION BY t.name) AS share
-FROM verdict v LEFT JOIN teacher t USING (teacher_id)
+SELECT t.name AS teacher, v.teacher_id, v.verdict, count(*) AS rows,
+    count(*)::double precision / sum(count(*)) OVER (PARTITION BY v.teacher_id) AS share
+FROM verdict v LEFT JOIN teacher t ON t.teacher_id = v.teacher_id
 WHERE v.is_current
-GROUP BY t.name, v.verdict ORDER BY t.name NULLS FIRST, v.verdict;
+GROUP BY v.teacher_id, t.name, v.verdict
+ORDER BY t.name NULLS FIRST, v.teacher_id, v.verdict;
 COMMENT ON VIEW quality IS 'Current verdicts on structures and labels, per teacher';
 COMMENT ON COLUMN quality.teacher IS 'Name; NULL: verdicts on the structures themselves';
+COMMENT ON COLUMN quality.teacher_id IS 'Exact teacher, or NULL';
 COMMENT ON COLUMN quality.verdict IS 'valid, suspect or rejected';
 COMMENT ON COLUMN quality.rows IS 'How many';
 COMMENT ON COLUMN quality.share IS 'Of the teacher''s verdicts, 0-1';
 CREATE VIEW findings_by_check AS
-SELECT f.check_name, f.severity, t.name AS teacher, count(*) AS findings,
+SELECT f.check_name, f.severity, t.name AS teacher, f.teacher_id, count(*) AS findings,
     min(f.threshold) AS threshold, min(f.unit) AS unit
 FROM finding f
 JOIN verdict v ON v.structure_id = f.structure_id AND v.is_current AND v.run_id = f.run_id
     AND v.teacher_id IS NOT DISTINCT FROM f.teacher_id
 LEFT JOIN teacher t ON t.teacher_id = f.teacher_id
-GROUP BY f.check_name, f.severity, t.name ORDER BY findings DESC, f.check_name;
+GROUP BY f.check_name, f.severity, t.name, f.teacher_id ORDER BY findings DESC, f.check_name;
 COMMENT ON VIEW findings_by_check IS 'Findings behind the current verdicts, per check';
 COMMENT ON COLUMN findings_by_check.check_name IS 'Check';
 COMMENT ON COLUMN findings_by_check.severity IS 'info, suspect or reject';
 COMMENT ON COLUMN findings_by_check.teacher IS 'Name, or NULL';
+COMMENT ON COLUMN findings_by_check.teacher_id IS 'Exact teacher, or NULL';
 COMMENT ON COLUMN findings_by_check.findings IS 'How many';
 COMMENT ON COLUMN findings_by_check.threshold IS 'Held against (smallest used)';
 COMMENT ON COLUMN findings_by_check.unit IS 'Unit';

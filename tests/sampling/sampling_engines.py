@@ -1,4 +1,4 @@
-"""Small ASE calculators with known physics, named in test plans as ``tests.sampling.sampling_engines:Class``."""
+"""Small ASE calculators with known physics, named in test plans as ``MODULE:Class``."""
 
 from __future__ import annotations
 

@@ -174,7 +174,8 @@ def test_draws_that_collide_are_drawn_again_and_then_refused(smiles):
 
 
 def test_an_atom_has_no_modes():
-    modes = {"type": "normal_modes", "engine": "tests.sampling.sampling_engines:Springs", "temperatures": [300]}
+    engine = "tests.sampling.sampling_engines:Springs"
+    modes = {"type": "normal_modes", "engine": engine, "temperatures": [300]}
     source = {"type": "g2", "names": ["Li"], "open_shell": True}
     made, rejected = sample(make_plan(source, [modes]))
     assert len(made) == 1

@@ -294,7 +294,8 @@ def fill_queue(db: Database, teacher_id: int, rows: int) -> None:
 INSERT INTO structure (structure_id, run_id, n_atoms, numbers, positions, pbc, n_periodic, charge,
     formula, elements, element_counts, domain, source_order)
 SELECT gen_random_uuid(), (SELECT max(run_id) FROM run), 1, '\\x02',
-    decode(repeat('00', 24), 'hex'), 0, 0, 0, 'He', '{2}', '{1}', 'inorganic', '\\x0000' FROM generate_series(1, :rows)"""),
+    decode(repeat('00', 24), 'hex'),
+    0, 0, 0, 'He', '{2}', '{1}', 'inorganic', '\\x0000' FROM generate_series(1, :rows)"""),
             {"rows": rows},
         )
         connection.execute(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from mlffdb.store import runs, structures
 from mlffdb.store.database import Database
@@ -56,7 +56,7 @@ def test_atoms_come_back_as_they_came(db: Database) -> None:
         rows = connection.execute(
             text(f"SELECT structure_id, source_order, {STRUCTURE_COLUMNS} FROM structure")
         ).all()
-    for structure, identity in zip(given, added.ids, strict=True):
+    for identity in added.ids:
         assert structure_id(stored[identity]) == identity
     by_id = {row[0]: row for row in rows}
     for structure, identity in zip(given, added.ids, strict=True):
@@ -107,6 +107,9 @@ def test_two_writers_of_the_same_structures_do_not_deadlock(db: Database) -> Non
         "source_order = '\\x00'",
         "elements = '{}'",
         "element_counts = '{1,2,3,4,5}'",
+        "elements = '{NULL}', element_counts = '{5}'",
+        "elements = '{6}', element_counts = '{-5}'",
+        "elements = '{119}', element_counts = '{5}'",
         "domain = 'Not A Domain'",
         "numbers = NULL",
     ],
@@ -114,4 +117,35 @@ def test_two_writers_of_the_same_structures_do_not_deadlock(db: Database) -> Non
 def test_the_database_refuses_rows_that_cannot_be(db: Database, change: str) -> None:
     add_molecules(db, 1)
     with pytest.raises(IntegrityError), db.begin() as connection:
+        connection.execute(text("ALTER TABLE structure DISABLE TRIGGER written_once"))
         connection.execute(text(f"UPDATE structure SET {change}"))
+
+
+@pytest.mark.parametrize("change", ["positions = positions", "charge = 1", "source_order = ''"])
+def test_structures_are_written_once(db: Database, change: str) -> None:
+    add_molecules(db, 1)
+    with pytest.raises(DBAPIError, match="written once"), db.begin() as connection:
+        connection.execute(text(f"UPDATE structure SET {change}"))
+
+
+def test_each_origin_keeps_its_own_order_domain_and_tags(db: Database) -> None:
+    run = runs.start(db, "import")
+    first = candidates(4)[3]
+    order = np.random.default_rng(0).permutation(first.structure.n_atoms)
+    second = Candidate(
+        first.structure.take(order), Origin("file", "import", file="b.xyz"), "x", ("reference",)
+    )
+    with db.begin() as connection:
+        for offered in (first, second):
+            structures.add(connection, run.run_id, [offered])
+        rows = connection.execute(
+            text("SELECT o.source, o.domain, o.tags, o.source_order, s.source_order FROM origin o"
+                 " JOIN structure s USING (structure_id) ORDER BY o.source")
+        ).all()  # fmt: skip
+        numbers = connection.scalar(text("SELECT numbers FROM structure"))
+    assert [tuple(row[:3]) for row in rows] == [("file", "x", ["reference"]), ("g2", "organic", [])]
+    assert rows[1][3] is None
+    canonical = np.frombuffer(numbers, np.uint8)
+    for given, source_order in ((first, rows[0][4]), (second, rows[0][3])):
+        back = canonical[to_source_order(source_order)]
+        assert back.tolist() == given.structure.numbers.tolist()

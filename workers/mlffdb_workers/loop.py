@@ -101,6 +101,8 @@ class _Shared:
     abandoned: _Batch | None = None
     raised: BaseException | None = None
     size: int = 1
+    #: Largest cost to claim: what takes about twice BATCH_SECONDS; None before that is known.
+    cost: float | None = None
     stopping: bool = False
     empty: bool = False
     finished: bool = False
@@ -172,6 +174,8 @@ class WorkLoop:
         with self._changed:
             self.counters.compute_seconds += seconds
             shared.size = _next_size(shared.size, len(batch.claims), seconds)
+            cost = sum(claim.cost for claim in batch.claims)
+            shared.cost = max(cost, 2 * cost * BATCH_SECONDS / max(seconds, 1e-3))
             shared.computing = None
             shared.written.append(batch)
             self._changed.notify_all()
@@ -261,7 +265,7 @@ class WorkLoop:
             if time.monotonic() - self._last_recovery > self.job.queue.lease_seconds / 10:
                 self._last_recovery = time.monotonic()
                 self.job.queue.recover(connection)
-            claims = self.job.queue.claim(connection, shared.size)
+            claims = self.job.queue.claim(connection, shared.size, shared.cost)
             alone = _without_risk(claims)
             if len(alone) < len(claims):
                 self.job.queue.release(connection, claims[len(alone) :])

@@ -108,8 +108,7 @@ def _import_file(
         if database is None:
             report.inserted += len(batch)
         else:
-            with database.begin() as connection:
-                added = structures.add(connection, run_id, batch)
+            added = structures.add_batch(database, run_id, batch)
             report.inserted += added.inserted
             report.existing += added.existing
         batch.clear()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from psycopg2.extras import Json, execute_values
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
-from mlffdb.store.database import driver_cursor
+from mlffdb.store.database import Database, driver_cursor, is_conflict
 from mlffdb.store.records import STRUCTURE_COLUMNS, decode, encode
 from mlffdb.structures import Candidate, Structure
+
+#: Deadlocks with other writers in a row that end an import.
+CONFLICTS = 5
 
 _INSERT_STRUCTURE = """
 INSERT INTO structure (structure_id, run_id, n_atoms, numbers, positions, cell, pbc, n_periodic,
@@ -26,12 +30,12 @@ _STRUCTURE_ROW = """(%(structure_id)s::uuid, %(run_id)s, %(n_atoms)s, %(numbers)
 
 _INSERT_ORIGIN = """
 INSERT INTO origin (structure_id, origin_id, run_id, source, method, source_file, source_index,
-    parent_id, parameters, seed, smiles, group_keys)
-VALUES %s ON CONFLICT (structure_id, origin_id) DO NOTHING"""
+    parent_id, parameters, seed, smiles, group_keys, domain, tags, source_order)
+VALUES %s ON CONFLICT (structure_id, origin_id) DO NOTHING RETURNING 1"""
 
 _ORIGIN_ROW = """(%(structure_id)s::uuid, %(origin_id)s::uuid, %(run_id)s, %(source)s, %(method)s,
     %(source_file)s, %(source_index)s, %(parent_id)s::uuid, %(parameters)s, %(seed)s, %(smiles)s,
-    %(group_keys)s::text[])"""
+    %(group_keys)s::text[], %(domain)s, %(tags)s::text[], %(source_order)s)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +58,43 @@ def add(connection: Connection, run_id: int, candidates: Sequence[Candidate]) ->
 
     Rows go in by id, so that two writers of the same structures wait instead of deadlocking.
     """
-    encoded = [(encode(c.structure), c) for c in candidates]
-    ids = tuple(row["structure_id"] for row, _ in encoded)
+    encoded = [encode(candidate.structure) for candidate in candidates]
+    ids = tuple(row["structure_id"] for row in encoded)
+    first = {identity: place for place, identity in reversed(list(enumerate(ids)))}
     structures = {
-        str(row["structure_id"]): {
-            **row,
-            "structure_id": str(row["structure_id"]),
+        str(identity): {
+            **encoded[place],
+            "structure_id": str(identity),
             "run_id": run_id,
-            "domain": candidate.domain,
-            "tags": list(candidate.tags),
+            "domain": candidates[place].domain,
+            "tags": list(candidates[place].tags),
         }
-        for row, candidate in reversed(encoded)  # the first of equals stays
+        for identity, place in first.items()
     }
-    origins = {}
-    for identity, candidate in zip(ids, candidates, strict=True):
-        row = _origin_row(str(identity), run_id, candidate)
-        origins[row["structure_id"], row["origin_id"]] = row
     with driver_cursor(connection) as cursor:
-        inserted = _insert(cursor, _INSERT_STRUCTURE, _STRUCTURE_ROW, structures)
+        new = {
+            UUID(str(row[0]))
+            for row in _insert(cursor, _INSERT_STRUCTURE, _STRUCTURE_ROW, structures)
+        }
+        origins: dict[Any, dict[str, Any]] = {}
+        for place, (identity, candidate) in enumerate(zip(ids, candidates, strict=True)):
+            row = _origin_row(str(identity), run_id, candidate)
+            if identity not in new or first[identity] != place:
+                row["source_order"] = encoded[place]["source_order"]
+            origins.setdefault((row["structure_id"], row["origin_id"]), row)
         _insert(cursor, _INSERT_ORIGIN, _ORIGIN_ROW, origins)
-    return Added(ids, inserted)
+    return Added(ids, len(new))
 
 
-def _insert(cursor: Any, statement: str, template: str, rows: dict[Any, dict[str, Any]]) -> int:
+def _insert(
+    cursor: Any, statement: str, template: str, rows: dict[Any, dict[str, Any]]
+) -> list[tuple[Any, ...]]:
+    """Insert *rows* in the order of their keys and return what the statement returns."""
     if not rows:
-        return 0
+        return []
     ordered = [rows[key] for key in sorted(rows)]
-    execute_values(cursor, statement, ordered, template, page_size=len(ordered))
-    return int(cursor.rowcount)
+    done = execute_values(cursor, statement, ordered, template, page_size=len(ordered), fetch=True)
+    return cast("list[tuple[Any, ...]]", done)
 
 
 def _origin_row(identity: str, run_id: int, candidate: Candidate) -> dict[str, Any]:
@@ -99,7 +112,22 @@ def _origin_row(identity: str, run_id: int, candidate: Candidate) -> dict[str, A
         "seed": origin.seed,
         "smiles": origin.smiles,
         "group_keys": list(origin.group_keys),
+        "domain": candidate.domain,
+        "tags": list(candidate.tags),
+        "source_order": None,
     }
+
+
+def add_batch(database: Database, run_id: int, candidates: Sequence[Candidate]) -> Added:
+    """Insert *candidates* in a transaction of their own, again if another writer was in the way."""
+    for attempt in range(CONFLICTS):
+        try:
+            with database.begin() as connection:
+                return add(connection, run_id, candidates)
+        except DBAPIError as error:
+            if not is_conflict(error) or attempt == CONFLICTS - 1:
+                raise
+    raise AssertionError("unreachable")
 
 
 def fetch(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Structure]:

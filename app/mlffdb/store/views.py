@@ -143,13 +143,14 @@ FROM finding f LEFT JOIN teacher t USING (teacher_id)""",
             "teacher": "Teacher",
             "status": "pending, running, done, failed or cancelled",
             "priority": "Smaller is claimed first",
+            "cost": "Expected cost, atoms",
             "attempts": "Claims so far",
             "error_code": "Short reason of the last failure",
             "error": "Message of the last failure",
             "lease_expires_at": "Claimable again after",
             "updated_at": "Last change",
         },
-        """SELECT k.structure_id, t.name AS teacher, k.status, k.priority, k.attempts,
+        """SELECT k.structure_id, t.name AS teacher, k.status, k.priority, k.cost, k.attempts,
     k.error_code, k.error, k.lease_expires_at, k.updated_at
 FROM label_task k JOIN teacher t USING (teacher_id)""",
     ),
@@ -358,31 +359,35 @@ GROUP BY t.teacher_id ORDER BY t.name, t.teacher_id""",
         "Failed labelling tasks by reason, with an example",
         {
             "teacher": "Name",
+            "teacher_id": "Exact teacher",
             "error_code": "Reason",
             "tasks": "How many",
             "example": "One of the messages",
             "example_id": "The structure it is about",
         },
-        """SELECT t.name AS teacher, k.error_code, count(*) AS tasks, min(k.error) AS example,
+        """SELECT t.name AS teacher, t.teacher_id, k.error_code, count(*) AS tasks,
+    min(k.error) AS example,
     (array_agg(k.structure_id ORDER BY k.error, k.structure_id))[1] AS example_id
 FROM label_task k JOIN teacher t USING (teacher_id)
 WHERE k.status = 'failed'
-GROUP BY t.name, k.error_code ORDER BY tasks DESC, t.name, k.error_code""",
+GROUP BY t.teacher_id, k.error_code ORDER BY tasks DESC, t.name, t.teacher_id, k.error_code""",
     ),
     View(
         "quality",
         "Current verdicts on structures and labels, per teacher",
         {
             "teacher": "Name; NULL: verdicts on the structures themselves",
+            "teacher_id": "Exact teacher, or NULL",
             "verdict": "valid, suspect or rejected",
             "rows": "How many",
             "share": "Of the teacher's verdicts, 0-1",
         },
-        """SELECT t.name AS teacher, v.verdict, count(*) AS rows,
-    count(*)::double precision / sum(count(*)) OVER (PARTITION BY t.name) AS share
-FROM verdict v LEFT JOIN teacher t USING (teacher_id)
+        """SELECT t.name AS teacher, v.teacher_id, v.verdict, count(*) AS rows,
+    count(*)::double precision / sum(count(*)) OVER (PARTITION BY v.teacher_id) AS share
+FROM verdict v LEFT JOIN teacher t ON t.teacher_id = v.teacher_id
 WHERE v.is_current
-GROUP BY t.name, v.verdict ORDER BY t.name NULLS FIRST, v.verdict""",
+GROUP BY v.teacher_id, t.name, v.verdict
+ORDER BY t.name NULLS FIRST, v.teacher_id, v.verdict""",
     ),
     View(
         "findings_by_check",
@@ -391,17 +396,18 @@ GROUP BY t.name, v.verdict ORDER BY t.name NULLS FIRST, v.verdict""",
             "check_name": "Check",
             "severity": "info, suspect or reject",
             "teacher": "Name, or NULL",
+            "teacher_id": "Exact teacher, or NULL",
             "findings": "How many",
             "threshold": "Held against (smallest used)",
             "unit": "Unit",
         },
-        """SELECT f.check_name, f.severity, t.name AS teacher, count(*) AS findings,
+        """SELECT f.check_name, f.severity, t.name AS teacher, f.teacher_id, count(*) AS findings,
     min(f.threshold) AS threshold, min(f.unit) AS unit
 FROM finding f
 JOIN verdict v ON v.structure_id = f.structure_id AND v.is_current AND v.run_id = f.run_id
     AND v.teacher_id IS NOT DISTINCT FROM f.teacher_id
 LEFT JOIN teacher t ON t.teacher_id = f.teacher_id
-GROUP BY f.check_name, f.severity, t.name ORDER BY findings DESC, f.check_name""",
+GROUP BY f.check_name, f.severity, t.name, f.teacher_id ORDER BY findings DESC, f.check_name""",
     ),
 )
 

@@ -49,6 +49,16 @@ CREATE TRIGGER frozen_move AFTER UPDATE ON snapshot_member REFERENCING NEW TABLE
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
 CREATE TRIGGER frozen_delete AFTER DELETE ON snapshot_member REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_members();
+CREATE FUNCTION refuse_second_writing() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of % are written once and never changed', TG_TABLE_NAME;
+END $$;
+COMMENT ON FUNCTION refuse_second_writing() IS 'Keeps structures and labels as they were written';
+CREATE TRIGGER written_once BEFORE UPDATE OF structure_id, numbers, positions, cell, pbc, charge,
+    multiplicity, source_order ON structure
+    FOR EACH ROW EXECUTE FUNCTION refuse_second_writing();
+CREATE TRIGGER written_once BEFORE UPDATE ON label
+    FOR EACH ROW EXECUTE FUNCTION refuse_second_writing();
 CREATE FUNCTION refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'table % holds published snapshots and cannot be truncated', TG_TABLE_NAME;

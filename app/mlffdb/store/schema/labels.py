@@ -69,6 +69,7 @@ class Label(Base):
         check("forces_spread", "forces_spread >= 0 AND forces_spread < 'Infinity'"),
         check("force_max", "force_max >= 0 AND force_max < 'Infinity'"),
         check("batch_size", "batch_size >= 1"),
+        check("wall_seconds", "wall_seconds >= 0 AND wall_seconds < 'Infinity'"),
         Index("ix_label_teacher_id_created_at", "teacher_id", "created_at"),
         {"comment": "Energy, forces and stress of a structure by a teacher; append-only"},
     )
@@ -120,7 +121,10 @@ class Audit(Base):
 
     __tablename__ = "audit"
     __table_args__ = (
+        check("n_atoms", "n_atoms >= 1"),
         finite("energy"),
+        finite("energy_difference"),
+        finite("force_difference"),
         check("forces", FORCES_BYTES),
         finite_elements("stress", 6),
         {"comment": "Labels computed again, to find faults of hardware and libraries"},

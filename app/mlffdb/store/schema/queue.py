@@ -44,7 +44,12 @@ class TaskColumns:
         server_default=text("'pending'"),
         comment="pending, running (leased), done, failed (final, see error) or cancelled",
     )
-    priority = column(SmallInteger, server_default=text("0"), comment="Smaller is claimed first")
+    priority = column(
+        SmallInteger,
+        server_default=text("0"),
+        comment="Smaller is claimed first: 32 × the user's priority (0 unless said) + a band 0-31 "
+        "that mixes sizes",
+    )
     cost = column(REAL, comment="Expected cost, in the unit of the teacher (atoms, edges)")
     attempts = column(
         SmallInteger, server_default=text("0"), comment="Counted when claimed, so crashes count"
@@ -144,7 +149,6 @@ class Worker(Base):
     __tablename__ = "worker"
     __table_args__ = (
         one_of("kind", "label", "sample", "audit"),
-        Index("ix_worker_heartbeat_at", "heartbeat_at"),
         {"comment": "Processes that claim tasks, with what they did", "info": {"reloptions": HOT}},
     )
 

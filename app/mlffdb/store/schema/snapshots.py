@@ -73,7 +73,7 @@ class SnapshotMember(Base):
         ForeignKeyConstraint(
             ["structure_id", "teacher_id"], ["label.structure_id", "label.teacher_id"]
         ),
-        one_of("split", *SPLITS),
+        check("split", "split ~ '^[a-z][a-z0-9_]*$'"),
         check("position", "position >= 0"),
         check("label_hash", "octet_length(label_hash) = 32"),
         Index("ix_snapshot_member_snapshot_id_split", "snapshot_id", "split", "position"),
@@ -85,7 +85,7 @@ class SnapshotMember(Base):
         Integer, ForeignKey("snapshot.snapshot_id"), primary_key=True, comment="Snapshot"
     )
     teacher_id = column(Integer, primary_key=True, comment="Teacher of the label")
-    split = column(Text, comment="train, val or test")
+    split = column(Text, comment="train, val, test, or a further test set")
     position = column(Integer, comment="Index in the split's file, from 0")
     component_id = column(ID, comment="Group it was placed with")
     label_hash = column(BYTEA, comment="SHA-256 of the structure's id and label")

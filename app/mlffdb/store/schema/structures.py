@@ -59,8 +59,16 @@ class Structure(Base):
         check("cell_where_periodic", "(cell IS NULL) = (pbc = 0)"),
         check("multiplicity", "multiplicity IS NULL OR (multiplicity >= 1 AND pbc = 0)"),
         check("source_order", "octet_length(source_order) = 2 * n_atoms"),
-        check("elements", "cardinality(elements) >= 1"),
-        check("element_counts", "cardinality(element_counts) = cardinality(elements)"),
+        check(
+            "elements",
+            "cardinality(elements) >= 1 AND array_position(elements, NULL) IS NULL"
+            " AND 1 <= ALL (elements) AND 118 >= ALL (elements)",
+        ),
+        check(
+            "element_counts",
+            "cardinality(element_counts) = cardinality(elements)"
+            " AND array_position(element_counts, NULL) IS NULL AND 0 < ALL (element_counts)",
+        ),
         check("domain", "domain ~ '^[a-z][a-z0-9_-]*$'"),
         Index("ix_structure_elements", "elements", postgresql_using="gin"),
         Index("ix_structure_formula", "formula"),
@@ -94,11 +102,11 @@ class Structure(Base):
     formula = column(Text, comment="Hill formula")
     elements = column(ARRAY(SmallInteger), comment="Atomic numbers that occur, ascending")
     element_counts = column(ARRAY(Integer), comment="Atoms of each of elements")
-    domain = column(Text, comment="organic, biomolecule, inorganic ...")
+    domain = column(Text, comment="organic, biomolecule, inorganic ...; as its first origin said")
     tags = column(
         ARRAY(Text),
         server_default=text("'{}'::text[]"),
-        comment="Marks such as reference (isolated atoms, dimers)",
+        comment="Marks such as reference (isolated atoms, dimers); of its first origin",
     )
     source_order = column(
         BYTEA, comment="Index in the source of each canonical atom, uint16 LE [n_atoms]"
@@ -111,6 +119,8 @@ class Origin(Base):
 
     __tablename__ = "origin"
     __table_args__ = (
+        check("source_order", "mod(octet_length(source_order), 2) = 0"),
+        check("domain", "domain ~ '^[a-z][a-z0-9_-]*$'"),
         Index("ix_origin_parent_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
         Index("ix_origin_run_id", "run_id"),
         {"comment": "Where a structure came from; found twice means two origins"},
@@ -132,11 +142,21 @@ class Origin(Base):
     )
     parameters = column(JSON, server_default=text("'{}'::jsonb"), comment="Of the method")
     seed = column(BigInteger, nullable=True, comment="Random seed")
-    smiles = column(Text, nullable=True, comment="SMILES with all atoms mapped to source order")
+    smiles = column(Text, nullable=True, comment="SMILES, its atoms mapped to this origin's order")
     group_keys = column(
         ARRAY(Text),
         server_default=text("'{}'::text[]"),
         comment="Keys that must not be shared by two splits (inchikey:, sequence:, trajectory:)",
+    )
+    domain = column(Text, comment="Domain that this origin gave it")
+    tags = column(
+        ARRAY(Text), server_default=text("'{}'::text[]"), comment="Tags that this origin gave it"
+    )
+    source_order = column(
+        BYTEA,
+        nullable=True,
+        comment="As structure.source_order, of this origin; NULL for the first origin, whose order "
+        "structure holds",
     )
 
 
@@ -146,7 +166,7 @@ class StructurePair(Base):
     __tablename__ = "structure_pair"
     __table_args__ = (
         check("ordered", "structure_id < other_id"),
-        check("distance", "distance >= 0"),
+        check("distance", "distance >= 0 AND distance < 'Infinity'"),
         {"comment": "Near-duplicates: same up to motion within a tolerance"},
     )
 

@@ -1,0 +1,193 @@
+"""`mlffdb sample`: which plan, what it would make, and going on after a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from mlffdb.config import load_settings
+from mlffdb.sampling import load_plan
+from mlffdb.store.database import Database
+from mlffdb_workers import campaign
+from tests.cli.running import column, done, done_json, process, started, value, wait_until
+from tests.conftest import fresh_database
+
+#: 24 molecules, 5 structures each, by methods that need no teacher.
+PLAN = """\
+name: kill
+seed: 11
+blocks:
+  - name: molecules
+    domain: organic
+    source:
+      type: smiles
+      smiles: [C, N, O, S, CO, CN, CC, C=C, "C#C", CCO, CCN, COC, C=O, CC=O, OC=O, NC=O, CF, CCl,
+               c1ccccc1, c1ccncc1, C1CC1, CCC, CCCC, CC(C)C]
+    methods:
+      - {type: etkdg, count: 2}
+      - {type: rattle, std: 0.05, count: 1, parents: 2}
+      - {type: md, engine: mmff, temperature: 300, frames: 2, spacing_fs: 10, timestep_fs: 0.5}
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    path = tmp_path / "kill.yaml"
+    path.write_text(PLAN)
+    return str(path)
+
+
+def ids(db: Database) -> set[object]:
+    return set(column(db, "SELECT structure_id FROM structure"))
+
+
+@contextmanager
+def another_database(server: object, template: str) -> Iterator[Database]:
+    with fresh_database(server, template) as url:  # type: ignore[arg-type]
+        settings = load_settings(database_url=url)
+        with Database(settings) as database:
+            yield database
+
+
+# ---- which plan ----
+
+
+def test_without_a_plan_the_packaged_ones_are_listed() -> None:
+    text = done("sample")
+    assert "quickstart" in text
+    assert "crystals" in text
+    assert "mlffdb sample NAME" in text
+    assert 'plan = "my-plan.yaml"' in text
+    by_name = {row["name"]: row for row in done_json("sample")}
+    assert by_name["quickstart"]["expected"] == 1000
+    assert not Path(os.environ["MLFFDB_DATA_DIR"]).exists()
+
+
+def test_the_plan_of_the_settings_is_taken(db: Database, plan: str, tmp_path: Path) -> None:
+    (tmp_path / "mlffdb.toml").write_text(f'plan = "{plan}"\n')
+    assert done_json("sample", "--dry-run")["plan"] == "kill"
+    (tmp_path / "mlffdb.toml").write_text('plan = "quickstart"\n')
+    assert done_json("sample", "--dry-run")["plan"] == "quickstart"
+    assert done_json("sample", plan, "--dry-run")["plan"] == "kill"
+
+
+def test_a_dry_run_writes_nothing(db: Database, plan: str) -> None:
+    text = done("sample", plan, "--dry-run")
+    assert "structures if nothing is rejected." in text
+    (block,) = done_json("sample", plan, "--dry-run")["blocks"]
+    assert (block["items"], block["source"]) == (24, "smiles")
+    done("run", plan, "--dry-run")
+    for table in ("run", "sample_task", "structure"):
+        assert value(db, f"SELECT count(*) FROM {table}") == 0
+
+
+# ---- the same structures, whatever happens on the way ----
+
+
+def test_the_number_of_workers_changes_nothing(
+    db: Database, plan: str, server: object, template: str
+) -> None:
+    first = done_json("sample", plan, "--workers", "1")
+    expected = ids(db)
+    assert first["progress"]["inserted"] == len(expected) > 100
+    origins = value(db, "SELECT count(*) FROM origin")
+    with another_database(server, template) as other:
+        report = campaign.sample(other, load_plan(plan), workers=3)
+        assert report.progress.done == 24
+        assert ids(other) == expected
+        assert value(other, "SELECT count(*) FROM origin") == origins
+    again = done_json("sample", plan, "--workers", "2")
+    assert (again["enqueued"], again["totals"]["done"]) == (0, 0)
+    assert ids(db) == expected
+    assert value(db, "SELECT count(*) FROM origin") == origins
+
+
+def test_killed_workers_and_a_killed_command_lose_nothing(
+    db: Database, plan: str, server: object, template: str
+) -> None:
+    """Workers are killed while they sample; then the command itself; then it is run again."""
+    with another_database(server, template) as other:
+        campaign.sample(other, load_plan(plan), workers=2)
+        expected = ids(other)
+        origins = value(other, "SELECT count(*) FROM origin")
+    killed: list[int] = []
+
+    def kill_some() -> bool:
+        for pid in column(db, "SELECT pid FROM worker WHERE stopped_at IS NULL"):
+            if pid not in killed and len(killed) < 2:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+        return len(killed) >= 2
+
+    with started("sample", plan, "--workers", "1") as running:
+        wait_until(lambda: value(db, "SELECT count(*) FROM sample_task WHERE status = 'done'") > 2)
+        wait_until(lambda: kill_some() or running.poll() is not None)
+        wait_until(lambda: value(db, "SELECT count(*) FROM sample_task WHERE status = 'done'") > 8
+                   or running.poll() is not None)  # fmt: skip
+        running.kill()
+        running.communicate()
+    assert killed
+    open_tasks = value(db, "SELECT count(*) FROM sample_task WHERE status <> 'done'")
+    # its worker sees that it is alone and stops
+    wait_until(lambda: not value(db, "SELECT count(*) FROM worker WHERE stopped_at IS NULL"
+                                 f" AND pid NOT IN ({', '.join(map(str, killed))})"))  # fmt: skip
+    report = done_json("sample", plan, "--workers", "2")
+    assert report["progress"]["done"] == 24
+    assert report["totals"]["done"] <= open_tasks
+    assert ids(db) == expected
+    assert value(db, "SELECT count(*) FROM origin") == origins
+
+
+def test_an_interrupt_ends_cleanly_and_the_next_call_continues(db: Database, plan: str) -> None:
+    with started("sample", plan, "--workers", "1") as running:
+        wait_until(lambda: value(db, "SELECT count(*) FROM sample_task WHERE status = 'done'") > 1)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+        assert running.returncode == 0, err
+    assert "run the same command again to continue" in err
+    assert "Traceback" not in err
+    assert value(db, "SELECT count(*) FROM sample_task WHERE status = 'running'") == 0
+    assert value(db, "SELECT count(*) FROM sample_task WHERE status = 'pending'") > 0
+    assert done_json("sample", plan, "--workers", "2")["progress"]["done"] == 24
+
+
+def test_options_reach_the_workers(db: Database, plan: str, server: object, template: str) -> None:
+    """A database that only the command line names is the workers' too."""
+    with another_database(server, template) as other:
+        url = other.url.render_as_string(hide_password=False)
+        report = done_json("sample", plan, "--workers", "1", "--database-url", url)
+        assert report["progress"]["inserted"] == value(other, "SELECT count(*) FROM structure")
+        assert value(other, "SELECT count(*) FROM worker") == 1
+    assert value(db, "SELECT count(*) FROM run") == 0
+
+
+def test_an_engine_that_cannot_be_had_fails_no_task(db: Database, tmp_path: Path) -> None:
+    """The plan is open all the same when its weights or packages are there."""
+    text = PLAN.replace("engine: mmff", f"engine: 'fennol:{tmp_path}/none.fnx'")
+    (tmp_path / "p.yaml").write_text(text)
+    result = process("sample", str(tmp_path / "p.yaml"), "--workers", "1")
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert "none.fnx" in result.stderr
+    assert value(db, "SELECT count(*) FROM sample_task WHERE status = 'failed'") == 0
+    assert value(db, "SELECT count(*) FROM sample_task WHERE status = 'pending'") == 24
+
+
+def test_a_source_that_breaks_fails_its_own_tasks_with_the_reason(
+    db: Database, tmp_path: Path
+) -> None:
+    """A file that is gone when its block is sampled; the other block goes through."""
+    (tmp_path / "in.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.74\n")
+    (tmp_path / "p.yaml").write_text(
+        "name: p\nblocks:\n"
+        "  - {name: a, source: {type: files, files: [in.xyz]}, methods: [{type: rattle, count: 2}]}\n"
+        "  - {name: b, source: {type: smiles, smiles: [O]}}\n"
+    )
+    done("sample", str(tmp_path / "p.yaml"), "--workers", "1")
+    assert value(db, "SELECT count(*) FROM structure") == 4
