@@ -9,16 +9,18 @@ import pytest
 from mlffdb.config import load_settings
 from mlffdb.store import reader
 from mlffdb.store.database import Database
-from tests.conftest import execute
+from mlffdb.store.embedded import EmbeddedServer
+from tests.conftest import ServerByUrl, execute, fresh_database
 
 
 @pytest.fixture
-def empty(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def empty(
+    server: EmbeddedServer | ServerByUrl, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
     """A database without a schema, which commands use; the role that they make goes with it."""
-    monkeypatch.setenv("MLFFDB_DATABASE_URL", database_url)
-    with Database(load_settings()) as database:
-        yield database
-        role = reader.role_name(database)
-    if execute(database_url, f"SELECT 1 FROM pg_roles WHERE rolname = '{role}'"):
-        execute(database_url, f"DROP OWNED BY {role}")
-        execute(database_url, f"DROP ROLE {role}")
+    with fresh_database(server) as url:
+        monkeypatch.setenv("MLFFDB_DATABASE_URL", url)
+        with Database(load_settings()) as database:
+            role = reader.role_name(database)
+            yield database
+    execute(server.url(), f"DROP ROLE IF EXISTS {role}")

@@ -35,11 +35,14 @@ seed: 3
 blocks:
   - name: molecules
     domain: organic
-    source: {type: smiles, smiles: [c1ccccc1, c1ccccc1C, Cc1ccccc1C, c1ccc2ccccc2c1, CCCCCC,
-                                    CCCCCCO, C1CCCCC1, c1ccncc1, CC(C)CCO, OCC(O)CO]}
+    source:
+      type: smiles
+      smiles: [c1ccccc1, c1ccccc1C, Cc1ccccc1C, c1ccc2ccccc2c1, CCCCCC, CCCCCCO, C1CCCCC1, c1ccncc1,
+               CC(C)CCO, OCC(O)CO, Oc1ccccc1, Nc1ccccc1, CCCCN, CCOCC, CC(C)(C)C, C1CCOCC1]
     methods:
       - {type: etkdg, count: 2}
-      - {type: rattle, std: 0.03, count: 6}
+      - {type: rattle, std: 0.03, count: 3, parents: 2}
+      - {type: md, engine: mmff, temperature: 300, frames: 2, spacing_fs: 60, timestep_fs: 0.5}
 label: {teachers: [gfn2-xtb]}
 """
 
@@ -92,14 +95,27 @@ def test_from_nothing_to_files_and_again_nothing_new(
     assert set(report["seconds"]) == {"init", "sample", "label", "validate", "export"}
 
 
-def test_a_change_of_the_split_makes_a_new_version_of_the_same_labels(
+def test_a_plan_that_grew_adds_and_repeats_nothing(
     empty: Database, tmp_path: Path, out: Path
 ) -> None:
     done("run", written(tmp_path, SMALL), "--out", str(out))
-    changed = written(tmp_path, SMALL.replace("[0.4, 0.3, 0.3]", "[0.7, 0.3, 0]"))
-    report = done_json("run", changed, "--out", str(out))
-    assert report["sample"]["enqueued"] == report["label"][0]["enqueued"] == 0
+    before = splits(empty, 1)
+    grown = written(tmp_path, SMALL.replace("[C, O, CO]", "[C, N, O, CC, CO]"))
+    report = done_json("run", grown, "--out", str(out))
+    progress = report["sample"]["progress"]
+    assert (progress["inserted"], progress["existing"]) == (6, 9)
+    assert report["label"][0]["totals"]["done"] == 6
     assert (report["export"]["version"], report["export"]["created"]) == (2, True)
+    after = splits(empty, 2)
+    assert len(after) == 15
+    assert before.items() <= after.items()  # nobody moves from train to test
+
+
+def splits(db: Database, version: int) -> dict[str, str]:
+    rows = done_json(
+        "sql", f"SELECT structure_id, split FROM snapshot_entries WHERE version = {version}"
+    )
+    return {row["structure_id"]: row["split"] for row in rows}
 
 
 @pytest.mark.parametrize("stage", ["sample", "label"])
@@ -128,9 +144,9 @@ def test_an_interrupt_in_a_stage_continues_on_the_next_call(
 
     report = done_json("run", plan, "--out", str(out), "--workers", "2")
     total = report["sample"]["progress"]["inserted"]
-    assert total > 50
+    assert total == 16 * (2 + 6 + 2)
     redone = report[stage] if stage == "sample" else report["label"][0]
-    assert redone["totals"]["done"] + before == (10 if stage == "sample" else total)
+    assert redone["totals"]["done"] + before == (16 if stage == "sample" else total)
     assert value(empty, "SELECT count(*) FROM label") == total
     assert report["export"]["version"] == 1
 

@@ -30,8 +30,8 @@ def broken_entry():
 @pytest.fixture
 def plugins(monkeypatch):
     points = [
-        EntryPoint("pair", "test_teacher_registry:pair_entry", registry.GROUP),
-        EntryPoint("broken", "test_teacher_registry:broken_entry", registry.GROUP),
+        EntryPoint("pair", "tests.teachers.test_teacher_registry:pair_entry", registry.GROUP),
+        EntryPoint("broken", "tests.teachers.test_teacher_registry:broken_entry", registry.GROUP),
         EntryPoint("gone", "no_such_module:entry", registry.GROUP),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
