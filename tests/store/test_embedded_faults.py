@@ -135,7 +135,7 @@ def test_processes_of_a_killed_server_are_waited_for(server):
     connection = psycopg2.connect(**server.libpq(), async_=True)
     psycopg2.extras.wait_select(connection)
     busy = "DO $$ DECLARE t timestamptz := clock_timestamp(); BEGIN "
-    busy += "WHILE clock_timestamp() < t + interval '2 s' LOOP END LOOP; END $$"
+    busy += "WHILE clock_timestamp() < t + interval '8 s' LOOP END LOOP; END $$"
     connection.cursor().execute(busy)
     time.sleep(0.3)
     kill_server(server)

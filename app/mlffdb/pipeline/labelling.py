@@ -23,9 +23,6 @@ class LabelProgress:
     done: int
     failed: int
     cancelled: int
-    #: Cost of what is pending or running, and of what is done.
-    cost_open: float
-    cost_done: float
 
     @property
     def open(self) -> int:
@@ -81,14 +78,11 @@ def progress(database: Database, teacher_id: int) -> LabelProgress:
             text("""
 SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'running'),
     count(*) FILTER (WHERE status = 'done'), count(*) FILTER (WHERE status = 'failed'),
-    count(*) FILTER (WHERE status = 'cancelled'),
-    coalesce(sum(cost) FILTER (WHERE status IN ('pending', 'running')), 0),
-    coalesce(sum(cost) FILTER (WHERE status IN ('done', 'failed')), 0)
+    count(*) FILTER (WHERE status = 'cancelled')
 FROM label_task WHERE teacher_id = :teacher"""),
             {"teacher": teacher_id},
         ).one()
-    pending, running, done, failed, cancelled = (int(value) for value in row[:5])
-    return LabelProgress(pending, running, done, failed, cancelled, float(row[5]), float(row[6]))
+    return LabelProgress(*(int(value) for value in row))
 
 
 def failures(database: Database, teacher_id: int) -> list[tuple[str, int, str]]:
@@ -101,19 +95,6 @@ WHERE teacher_id = :teacher AND status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1"
             {"teacher": teacher_id},
         ).all()
     return [(row[0], int(row[1]), row[2] or "") for row in rows]
-
-
-def teacher_id_of(database: Database, name: str) -> list[tuple[int, str]]:
-    """Return id and fingerprint of the exact teachers of this name that have labels here."""
-    with database.begin() as connection:
-        rows = connection.execute(
-            text(
-                "SELECT teacher_id, fingerprint FROM teacher t WHERE name = :name"
-                " AND EXISTS (SELECT FROM label l WHERE l.teacher_id = t.teacher_id) ORDER BY 1"
-            ),
-            {"name": name},
-        ).all()
-    return [(int(row[0]), str(row[1])) for row in rows]
 
 
 def would_label(database: Database, name: str, where: str | None) -> dict[str, object]:

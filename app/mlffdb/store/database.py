@@ -12,7 +12,6 @@ import psycopg2
 from psycopg2 import extensions
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import NullPool
 
 from mlffdb.config import Settings
 from mlffdb.errors import ConfigError, DatabaseError
@@ -189,8 +188,3 @@ def first_line(error: BaseException) -> str:
     text = str(getattr(error, "orig", error)).strip().splitlines()
     line = text[0] if text else type(error).__name__
     return re.sub(r"^\([\w.]+\)\s*", "", line)
-
-
-def unpooled(url: URL) -> Engine:
-    """Return an engine without a pool, for migrations and short visits."""
-    return create_engine(url, connect_args=KEEPALIVE, poolclass=NullPool, hide_parameters=True)

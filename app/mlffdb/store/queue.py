@@ -45,9 +45,8 @@ class TaskTable:
     """A table with the columns of TaskColumns."""
 
     name: Literal["label_task", "sample_task"]
-    #: Column that says whose tasks they are, and its type.
+    #: Column that says whose tasks they are.
     scope: str
-    scope_type: str
     #: Column that names a task within its scope, and its type.
     key: str
     key_type: str
@@ -59,7 +58,6 @@ class TaskTable:
 LABEL_TASKS = TaskTable(
     "label_task",
     "teacher_id",
-    "integer",
     "structure_id",
     "uuid",
     "s.numbers, s.positions, s.cell, s.pbc, s.charge, s.multiplicity",
@@ -68,7 +66,6 @@ LABEL_TASKS = TaskTable(
 SAMPLE_TASKS = TaskTable(
     "sample_task",
     "plan_digest",
-    "text",
     "task_index",
     "integer",
     "t.payload, t.run_id",

@@ -215,9 +215,7 @@ def _explain(error: psycopg2.Error) -> str:
 
 
 class _Watchdog:
-    """Cancels the connection's query after a time, and closes it if that does not help."""
-
-    GRACE = 2.0  # s
+    """Cancels the connection's query after a time, again and again until it has ended."""
 
     def __init__(self, connection: extensions.connection, seconds: float) -> None:
         self.connection = connection

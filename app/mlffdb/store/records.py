@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,8 +72,3 @@ def decode_forces(data: bytes, n_atoms: int) -> NDArray[Any]:
     """Return (n_atoms, 3) forces; their width tells float32 from float64."""
     kind = "<f8" if len(data) == 24 * n_atoms else "<f4"
     return np.frombuffer(data, dtype=kind).reshape(n_atoms, 3)
-
-
-def as_id(value: Any) -> UUID:
-    """Return *value*, a UUID or its text, as a UUID."""
-    return value if isinstance(value, UUID) else UUID(str(value))
