@@ -11,7 +11,7 @@ import pytest
 
 from mlffdb.config import Settings
 from mlffdb.errors import TeacherError
-from mlffdb.teachers import registry
+from mlffdb.teachers import catalogue, registry
 from mlffdb.teachers.device import claim_backend, parse_device
 from mlffdb.teachers.registry import Entry, Readiness, TeacherInfo
 from tests.teachers.analytic import PairTeacher
@@ -162,3 +162,13 @@ def test_the_second_backend_is_refused_on_loading(orb_checkpoint, tiny_fnx, sett
     found = Settings(cache_dir=settings.cache_dir, weights_dir=orb_checkpoint.parent)
     with pytest.raises(TeacherError, match="already runs a teacher on jax"):
         registry.load("orb-v2", settings=found)
+
+
+def test_a_missing_libgomp_is_told_with_its_remedy(monkeypatch, settings):
+    pytest.importorskip("tblite", reason="needs the extra xtb")
+    monkeypatch.setattr(catalogue, "LIBGOMP", "libgomp-that-is-not-there.so.1")
+    state = registry.readiness("gfn2-xtb", settings)
+    assert not state.ready
+    assert "apt-get install libgomp1" in state.remedy
+    with pytest.raises(TeacherError, match="libgomp-that-is-not-there"):
+        registry.load("gfn2-xtb", settings=settings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import sys
 from functools import cache, partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from mlffdb.teachers.registry import Entry, Readiness, TeacherInfo, packages_rea
 from mlffdb.teachers.weights import Weights, find_weights, obtain_weights, sha256_of
 
 FENNOL_PREFIX = "fennol:"
+LIBGOMP = "libgomp.so.1"
 
 _ANI = "https://raw.githubusercontent.com/FeNNol-tools/FeNNol-PMC/main/ANI"
 #: SHA-256 of the eight networks of each collection, taken from the files themselves.
@@ -99,11 +102,27 @@ def _xtb_entry(name: str) -> Entry:
         extra="xtb",
         cpu_only=True,
     )
-    return Entry(
-        info,
-        lambda _: packages_ready("xtb", "tblite"),
-        lambda device, _: xtb.load_xtb(name, device),
-    )
+
+    def load(device: str, _: Settings) -> Teacher:
+        _require(xtb_ready(), name)
+        return xtb.load_xtb(name, device)
+
+    return Entry(info, lambda _: xtb_ready(), load)
+
+
+def xtb_ready() -> Readiness:
+    """Return whether tblite can be loaded; its wheel takes libgomp from the system."""
+    state = packages_ready("xtb", "tblite")
+    if state.ready and sys.platform == "linux":
+        try:
+            ctypes.CDLL(LIBGOMP)
+        except OSError:
+            return Readiness(
+                False,
+                f"tblite needs the system's {LIBGOMP}, which is not there",
+                "install it (Debian and Ubuntu: apt-get install libgomp1)",
+            )
+    return state
 
 
 def _orb_entry() -> Entry:
