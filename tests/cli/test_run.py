@@ -37,8 +37,8 @@ blocks:
     domain: organic
     source:
       type: smiles
-      smiles: [c1ccccc1, c1ccccc1C, Cc1ccccc1C, c1ccc2ccccc2c1, CCCCCC, CCCCCCO, C1CCCCC1, c1ccncc1,
-               CC(C)CCO, OCC(O)CO, Oc1ccccc1, Nc1ccccc1, CCCCN, CCOCC, CC(C)(C)C, C1CCOCC1]
+      smiles: [c1ccc2ccccc2c1, c1ccccc1-c1ccccc1, CCCCCCCC, CCCCCCCO, C1CCC2CCCCC2C1, CCCCCCCN,
+               OC(=O)c1ccccc1, COc1ccccc1, CC(C)CC(C)C, CCCCOCC, CC(C)Cc1ccccc1, CCCCc1ccccc1]
     methods:
       - {type: etkdg, count: 2}
       - {type: rattle, std: 0.03, count: 3, parents: 2}
@@ -126,9 +126,10 @@ def test_an_interrupt_in_a_stage_continues_on_the_next_call(
     done("init")
     table = "sample_task" if stage == "sample" else "label_task"
     finished = f"SELECT count(*) FROM {table} WHERE status = 'done'"
+    at_work = f"SELECT count(*) FROM {table} WHERE status = 'running'"
     arguments = ("run", plan, "--out", str(out), "--workers", "1")
     with started(*arguments) as running:
-        wait_until(lambda: value(empty, finished) > 0)
+        wait_until(lambda: value(empty, at_work) > 0)
         running.send_signal(signal.SIGINT)
         text, err = running.communicate(timeout=60)
     assert running.returncode == 130, text + err
@@ -144,9 +145,9 @@ def test_an_interrupt_in_a_stage_continues_on_the_next_call(
 
     report = done_json("run", plan, "--out", str(out), "--workers", "2")
     total = report["sample"]["progress"]["inserted"]
-    assert total == 16 * (2 + 6 + 2)
+    assert total == 12 * (2 + 6 + 2)
     redone = report[stage] if stage == "sample" else report["label"][0]
-    assert redone["totals"]["done"] + before == (16 if stage == "sample" else total)
+    assert redone["totals"]["done"] + before == (12 if stage == "sample" else total)
     assert value(empty, "SELECT count(*) FROM label") == total
     assert report["export"]["version"] == 1
 

@@ -50,9 +50,11 @@ def ids(db: Database) -> set[object]:
 
 @contextmanager
 def another_database(server: object, template: str) -> Iterator[Database]:
-    with fresh_database(server, template) as url:  # type: ignore[arg-type]
-        with Database(Settings(database_url=SecretStr(url))) as database:
-            yield database
+    with (
+        fresh_database(server, template) as url,  # type: ignore[arg-type]
+        Database(Settings(database_url=SecretStr(url))) as database,
+    ):
+        yield database
 
 
 # ---- which plan ----
