@@ -9,6 +9,7 @@ from sqlalchemy import text
 from mlffdb.config import Settings
 from mlffdb.store import labels, queue, reader
 from mlffdb.store.database import Database
+from mlffdb.teachers import registry
 
 GPU_TEACHER = "orb-v2"
 CPU_TEACHER = "gfn2-xtb"
@@ -33,10 +34,13 @@ class LabelProgress:
 def choose_teachers(database: Database, settings: Settings, *, gpu: bool) -> list[str]:
     """Return the teachers to label with when none is named.
 
-    Those that have open tasks, else the configured one, else orb-v2 on a GPU and gfn2-xtb without.
+    Those that have open tasks (on a GPU without those that cannot use one), else the configured
+    one, else orb-v2 on a GPU and gfn2-xtb without.
     """
     with database.begin() as connection:
         found = labels.open_teachers(connection)
+    if gpu:
+        found = [name for name in found if not registry.describe(name).cpu_only]
     return found or [default_teacher(settings, "cuda" if gpu else "cpu")]
 
 
