@@ -174,6 +174,7 @@ def test_a_wrong_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_misspelt_variable_is_seen_by_doctor(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("MLFFDB_TEST_POSTGRES", raising=False)  # of this run, not of a user
     monkeypatch.setenv("MLFFDB_DATABSE_URL", "postgresql://h/x")
     assert "MLFFDB_DATABSE_URL: no such setting" in done("doctor")
 
