@@ -90,8 +90,9 @@ _INSERT = """INSERT INTO structure (structure_id, run_id, n_atoms, numbers, posi
     n_periodic, charge, formula, elements, element_counts, domain, source_order)
 SELECT id, :run, :n_atoms, numbers, positions, 0, 0, 0, 'X', '{1,6,7,8}', '{1,1,1,1}',
     'organic', source_order FROM raw;
-INSERT INTO origin (structure_id, origin_id, run_id, source, method, parent_id)
-SELECT id, id, :run, 'bench', 'rattle', parent FROM raw;
+INSERT INTO origin (structure_id, origin_id, run_id, source, method, parent_id,
+    domain)
+SELECT id, id, :run, 'bench', 'rattle', parent, 'organic' FROM raw;
 INSERT INTO label (structure_id, teacher_id, n_atoms, energy, forces, charge, batch_size,
     wall_seconds, worker_id, device)
 SELECT id, :teacher, :n_atoms, energy, forces, 0, 1, 0, id, 'cpu' FROM raw;
