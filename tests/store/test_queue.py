@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from psycopg2.extras import execute_values
-from sqlalchemy import text
+from psycopg2 import extensions
+from sqlalchemy import Connection, text
 
 from mlffdb.store import labels, queue
-from mlffdb.store.database import Database, driver_cursor
+from mlffdb.store.database import Database
 from mlffdb.store.labels import LabelRow
-from mlffdb.store.queue import LABEL_TASKS, MAX_ATTEMPTS, Claim, Queue, TaskFailure
+from mlffdb.store.queue import BY_KEY, LABEL_TASKS, MAX_ATTEMPTS, Claim, Queue, TaskFailure
 from mlffdb.store.records import decode
 from tests.helpers import add_molecules, add_teacher, approve_all, statuses
 
@@ -255,38 +256,65 @@ def test_the_cursor_comes_back_for_urgent_and_requeued_tasks(db: Database, teach
     assert len(seen) == 11
 
 
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The plans of all that the queue runs in the test, each taken just before it runs."""
+    found: list[str] = []
+
+    class Explaining(extensions.cursor):
+        def execute(self, statement: Any, parameters: Any = None) -> None:
+            super().execute(statement.replace(BY_KEY, BY_KEY + "EXPLAIN "), parameters)
+            found.append("\n".join(row[0] for row in self.fetchall()))
+            super().execute(statement, parameters)
+
+    def cursor(connection: Connection) -> Any:
+        return connection.connection.cursor(cursor_factory=Explaining)
+
+    monkeypatch.setattr(queue, "driver_cursor", cursor)
+    monkeypatch.setattr(labels, "driver_cursor", cursor)
+    return found
+
+
 @pytest.mark.parametrize("batch", [64, 1024])
-def test_claim_and_completion_use_the_indexes(db: Database, batch: int) -> None:
+@pytest.mark.parametrize("statistics", ["fresh", "of an empty queue"])
+def test_each_statement_goes_by_the_keys_of_its_rows(
+    db: Database, plans: list[str], batch: int, statistics: str
+) -> None:
     """A plan that scans the queue would ruin every campaign; hold it at two sizes."""
     teacher_id = add_teacher(db)
-    fill_queue(db, teacher_id, 20_000)
+    fill_queue(db, teacher_id, 20_000, analyze=statistics == "fresh")
+    for _ in range(4):
+        claim(db, a_queue(teacher_id), 1024)  # others' running tasks
     q = a_queue(teacher_id)
+    plans.clear()
+    first, second = claim(db, q, batch), claim(db, q, batch, budget=1e6)
+    assert len(first) == len(second) == batch
+    from_start, behind = plans
+    assert "ROW(priority, cost, structure_id) >" not in from_start
+    assert "ROW(priority, cost, structure_id) >" in behind
+    for plan in plans:
+        assert "Index Scan using ix_label_task_claim on label_task" in plan
+        assert "Tid Scan on label_task q" in plan
+        assert "Index Scan using pk_structure on structure s" in plan
+        assert "Seq Scan" not in plan
+    plans.clear()
     with db.begin() as connection:
-        connection.exec_driver_sql(queue.BY_KEY)
-        plan = connection.execute(
-            text("EXPLAIN " + queue.claim_sql(LABEL_TASKS)),
-            {"scope": teacher_id, "limit": batch, "budget": None, "worker": str(q.worker_id),
-             "lease": 60.0},
-        ).scalars()  # fmt: skip
-        shown = "\n".join(plan)
-    assert "ix_label_task_claim" in shown
-    assert "Seq Scan" not in shown
-    claims = claim(db, q, batch)
-    assert len(claims) == batch
-    with db.begin() as connection, driver_cursor(connection) as cursor:
-        connection.exec_driver_sql(queue.BY_KEY)
-        values = [labels.label_values(row) for row in label_rows(claims)]
-        statement = "EXPLAIN " + labels.completion_sql(q, None, "cpu")
-        execute_values(cursor, statement, values, labels.LABEL_TEMPLATE, page_size=batch)
-        shown = "\n".join(row[0] for row in cursor.fetchall())
-    assert "Index Scan using pk_label_task" in shown or "ix_label_task_running" in shown
-    assert "Seq Scan" not in shown
-    assert len(complete(db, q, claims)) == batch
+        assert len(q.renew(connection, first)) == batch
+        assert q.release(connection, second[:10]) == 10
+        assert q.fail(connection, [TaskFailure(one, "a", "b", True) for one in second[10:20]]) == 10
+    assert len(complete(db, q, first)) == batch
+    assert len(plans) == 4
+    for plan in plans:
+        assert "Index Scan using pk_label_task on label_task q" in plan
+        assert "ix_label_task_running" not in plan  # all running tasks for each row
+        assert "Seq Scan" not in plan
 
 
-def fill_queue(db: Database, teacher_id: int, rows: int) -> None:
-    """Make *rows* pending tasks, quickly."""
+def fill_queue(db: Database, teacher_id: int, rows: int, *, analyze: bool) -> None:
+    """Make *rows* pending tasks, quickly; else *analyze* the statistics are of empty tables."""
     with db.begin() as connection:
+        if not analyze:
+            connection.execute(text("ANALYZE label_task, structure"))
         connection.execute(text("INSERT INTO run (action, config_hash, versions, host)"
                                 " VALUES ('import', '', '{}', 'here')"))  # fmt: skip
         connection.execute(
@@ -303,5 +331,5 @@ SELECT gen_random_uuid(), (SELECT max(run_id) FROM run), 1, '\\x02',
                  " SELECT :teacher, structure_id, 10 + (random() * 50)::int FROM structure"),
             {"teacher": teacher_id},
         )  # fmt: skip
-        connection.execute(text("ANALYZE label_task"))
-        connection.execute(text("ANALYZE structure"))
+        if analyze:
+            connection.execute(text("ANALYZE label_task, structure"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from pydantic import SecretStr
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DatabaseError as SqlError
@@ -143,11 +144,44 @@ def test_a_server_that_is_not_there_is_one_clear_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_released_schema_is_what_migrations_still_make(server: Any, template: str) -> None:
-    """The first migration is never edited: what 0.1.0a1 made is what it makes."""
+def revise(db: Database, revision: str) -> None:
+    """Bring the schema up or down to *revision*."""
+    upwards = migrate.state(db).current in (None, "0001")
+    with db.begin() as connection:
+        (command.upgrade if upwards else command.downgrade)(
+            migrate.alembic_config(connection), revision
+        )
+
+
+def test_the_released_schema_is_what_migrations_still_make(server: Any, database_url: str) -> None:
+    """The first migration is never edited: what 0.1.0a1 made is what it makes, and going back."""
     if server.program("pg_dump").parent == DEBIAN_15 or getattr(server, "version", 18) != 18:
         pytest.skip("the released schema was dumped by PostgreSQL 18, whose words differ")
-    assert dump(server, server.url(database=template)) == RELEASED.read_text(encoding="utf-8")
+    released = RELEASED.read_text(encoding="utf-8")
+    with opened(database_url) as db:
+        revise(db, "0001")
+        assert dump(server, database_url) == released
+        migrate.upgrade(db)
+        assert dump(server, database_url) != released
+        revise(db, "0001")
+        assert dump(server, database_url) == released
+
+
+def test_an_upgrade_waits_for_no_lock_for_long(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one transaction reads teachers, others are not held up, and the upgrade says why."""
+    monkeypatch.setattr(migrate, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(migrate, "LOCK_ATTEMPTS", 2)
+    with opened(database_url) as db, opened(database_url) as other:
+        revise(db, "0001")
+        with other.begin() as reading:
+            reading.execute(text("SELECT count(*) FROM teacher"))
+            with pytest.raises(DatabaseError, match=r"is busy: .* 2 attempts .* run `mlffdb init`"):
+                migrate.upgrade(db)
+        assert migrate.state(db).current == "0001"
+        migrate.upgrade(db)
+        migrate.require_current(db)
 
 
 def test_the_released_schema_upgrades_with_data_in_it(server: Any, database_url: str) -> None:

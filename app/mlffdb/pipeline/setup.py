@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlffdb.config import Settings, load_settings
-from mlffdb.store import migrate, reader
+from mlffdb.store import limits, migrate, reader
 from mlffdb.store.database import Database
 
 
@@ -19,6 +19,8 @@ class InitReport:
     after: str
     #: Why the reader's role could not be made, or None.
     reader_problem: str | None
+    #: Why the limits on connections could not be set, or None.
+    limits_problem: str | None = None
 
     @property
     def changed(self) -> bool:
@@ -27,7 +29,7 @@ class InitReport:
 
 
 def init(settings: Settings | None = None) -> InitReport:
-    """Create the schema or upgrade it, and the role that queries run under; twice is harmless."""
+    """Create the schema or upgrade it, roles and their limits too; twice is harmless."""
     with Database(settings or load_settings()) as database:
         return prepare(database)
 
@@ -36,7 +38,8 @@ def prepare(database: Database) -> InitReport:
     """Bring an open *database* to the schema of this version."""
     before = migrate.upgrade(database)
     problem = reader.ensure_role(database)
-    return InitReport(database.label, before.current, before.head, problem)
+    limits_problem = limits.ensure_limits(database)
+    return InitReport(database.label, before.current, before.head, problem, limits_problem)
 
 
 def connect(settings: Settings | None = None) -> Database:

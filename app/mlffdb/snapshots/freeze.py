@@ -17,7 +17,7 @@ from mlffdb.errors import ExportError
 from mlffdb.snapshots.copying import copy_in
 from mlffdb.snapshots.grouping import Ids
 from mlffdb.snapshots.splits import SPLITS
-from mlffdb.store.database import Database
+from mlffdb.store.database import Database, connecting
 
 _COLUMNS = "snapshot_id, name, version, status, teacher_ids, condition, split, seed, root_hash"
 
@@ -72,10 +72,12 @@ def export_lock(database: Database, name: str) -> Iterator[None]:
     """
     connection = database.raw()
     try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
+        with connecting(database.label), connection.cursor() as cursor:
+            # of the transaction, which stays open and holds no snapshot: behind a pooler a session
+            # is anybody's
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             cursor.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended('mlffdb snapshot ' || %s, 0))",
+                "SELECT pg_try_advisory_xact_lock(hashtextextended('mlffdb snapshot ' || %s, 0))",
                 (name,),
             )
             if not cursor.fetchone()[0]:

@@ -51,7 +51,7 @@ class Database:
             self.url,
             connect_args=KEEPALIVE,
             pool_size=2,
-            max_overflow=2,
+            max_overflow=0,  # two connections per process, whatever it does
             pool_pre_ping=True,
             hide_parameters=True,
         )
@@ -68,6 +68,12 @@ class Database:
         """Give a connection in a transaction; commits at the end, rolls back on an exception."""
         with connecting(self.label), self.engine.connect() as connection, connection.begin():
             yield connection
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """Give a connection on which each call is a transaction of its own, in one round trip."""
+        with connecting(self.label), self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     @cached_property
     def server_version(self) -> int:
@@ -161,14 +167,15 @@ def is_connection_failure(error: BaseException) -> bool:
     code = getattr(original, "pgcode", None)
     if code is None:  # the driver's own: it lost the server, or it was asked for nonsense
         return not isinstance(original, _NONSENSE)
-    # 08: connection exceptions, 57P: shut down or starting, 53300: too many connections
-    return str(code).startswith(("08", "57P")) or code == "53300"
+    # 08: connection exceptions, 57P: shut down or starting, 53300: too many connections,
+    # 25P03: ended by idle_in_transaction_session_timeout
+    return str(code).startswith(("08", "57P")) or code in ("53300", "25P03")
 
 
 def is_conflict(error: BaseException) -> bool:
     """Whether *error* says that a transaction lost against another one, and may be tried again."""
-    # deadlock, serialization failure
-    return getattr(getattr(error, "orig", error), "pgcode", None) in ("40P01", "40001")
+    # deadlock, serialization failure, lock_timeout
+    return getattr(getattr(error, "orig", error), "pgcode", None) in ("40P01", "40001", "55P03")
 
 
 def is_bad_value(error: BaseException) -> bool:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg2.extensions import QuotedString
-from psycopg2.extras import Json, execute_values
 from sqlalchemy import Connection, bindparam, text
 
+from mlffdb.errors import ConfigError
 from mlffdb.store.database import driver_cursor
-from mlffdb.store.queue import BY_KEY, LABEL_TASKS, Claim, Queue
+from mlffdb.store.queue import BY_KEY, HELD, LABEL_TASKS, Claim, Queue, array
 from mlffdb.store.records import encode_forces
 from mlffdb.store.schema.base import JSON
 
 #: Priorities 0 … BANDS - 1 that ordinary tasks get, drawn by structure_id.
 BANDS = 32
+#: The user's priorities are -LIMIT … LIMIT - 1: what a smallint holds with the band.
+LIMIT = 2**15 // BANDS
+
+Order = Literal["cost", "mixed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class TeacherRow:
     licence: str
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class LabelRow:
     """A computed label of a claimed task; units and shapes as in the table."""
 
@@ -80,6 +85,8 @@ def enqueue(
     *,
     chosen: Collection[UUID] | None = None,
     limit: int | None = None,
+    priority: int = 0,
+    order: Order = "mixed",
 ) -> int:
     """Make a task for every structure that this teacher has neither labelled nor in its queue.
 
@@ -88,29 +95,39 @@ def enqueue(
 
     chosen: only these, or None for all
     limit: at most so many new tasks, by structure_id; None for all
+    priority: -1024 … 1023, smaller is claimed first
+    order: ``cost``: the small first. ``mixed``: in BANDS bands drawn by structure_id, each of all
+        sizes, so that half a campaign is not all small structures; within a band the small first,
+        so that a batch is of similar sizes
 
-    Within a band of priority the small come first, so that a batch is of similar sizes; bands are
-    drawn by structure_id, so that each holds all sizes, and half a campaign is not all small
-    structures.
+    Rows are written in the order of claims, so that a claim reads and changes few pages.
     Returns how many tasks are new.
+    Raises ConfigError for a priority out of range.
     """
+    if not -LIMIT <= priority < LIMIT:
+        raise ConfigError(f"the priority must be from {-LIMIT} to {LIMIT - 1}, not {priority}")
     result = connection.execute(
         text("""
 INSERT INTO label_task (teacher_id, structure_id, priority, cost)
-SELECT :teacher, s.structure_id, get_byte(uuid_send(s.structure_id), 0) * :bands / 256, s.n_atoms
-FROM structure s
-JOIN verdict v ON v.structure_id = s.structure_id AND v.teacher_id IS NULL AND v.is_current
-WHERE v.verdict <> 'rejected'
-    AND (CAST(:chosen AS uuid[]) IS NULL OR s.structure_id = ANY(CAST(:chosen AS uuid[])))
-    AND NOT EXISTS (SELECT FROM label l
-                    WHERE l.structure_id = s.structure_id AND l.teacher_id = :teacher)
-    AND NOT EXISTS (SELECT FROM label_task k
-                    WHERE k.structure_id = s.structure_id AND k.teacher_id = :teacher)
-ORDER BY s.structure_id LIMIT :limit
+SELECT :teacher, structure_id, :first + get_byte(uuid_send(structure_id), 0) * :bands / 256, cost
+FROM (
+    SELECT s.structure_id, s.n_atoms AS cost
+    FROM structure s
+    JOIN verdict v ON v.structure_id = s.structure_id AND v.teacher_id IS NULL AND v.is_current
+    WHERE v.verdict <> 'rejected'
+        AND (CAST(:chosen AS uuid[]) IS NULL OR s.structure_id = ANY(CAST(:chosen AS uuid[])))
+        AND NOT EXISTS (SELECT FROM label l
+                        WHERE l.structure_id = s.structure_id AND l.teacher_id = :teacher)
+        AND NOT EXISTS (SELECT FROM label_task k
+                        WHERE k.structure_id = s.structure_id AND k.teacher_id = :teacher)
+    ORDER BY CASE WHEN CAST(:limit AS bigint) IS NOT NULL THEN s.structure_id END LIMIT :limit
+) new
+ORDER BY 3, 4, 2
 ON CONFLICT (teacher_id, structure_id) DO NOTHING"""),
         {
             "teacher": teacher_id,
-            "bands": BANDS,
+            "first": BANDS * priority,
+            "bands": BANDS if order == "mixed" else 1,
             "chosen": None if chosen is None else [str(identity) for identity in chosen],
             "limit": limit,
         },
@@ -145,30 +162,35 @@ WHERE k.status = 'pending' AND v.structure_id = k.structure_id AND v.teacher_id 
     return int(result.rowcount)
 
 
-_COMPLETE = """
-WITH input (key, attempt, n_atoms, energy, forces, stress, force_max, energy_spread, forces_spread,
-    charge, multiplicity, batch_size, wall_seconds, details) AS (VALUES %s),
-mine AS (
+#: One statement: the tasks that are still this worker's become done, and their labels are stored.
+#: Forces and stresses of the batch come as one value each, which the rows take their parts of.
+_COMPLETE = f"""
+WITH mine AS (
     UPDATE label_task q SET status = 'done', lease_expires_at = NULL, error_code = NULL,
         error = NULL, updated_at = now()
-    FROM input i
-    WHERE q.teacher_id = {teacher} AND q.structure_id = i.key AND q.status = 'running'
-        AND q.attempts = i.attempt AND q.worker_id = '{worker}'
-    RETURNING q.structure_id
+    FROM (SELECT %(teacher)s AS teacher, u.* FROM unnest(
+        %(key)s::uuid[], %(attempt)s::smallint[], %(n_atoms)s::integer[],
+        %(energy)s::double precision[], %(forces_at)s::integer[], %(forces_length)s::integer[],
+        %(stress_at)s::integer[], %(force_max)s::real[], %(energy_spread)s::real[],
+        %(forces_spread)s::real[], %(charge)s::smallint[], %(multiplicity)s::smallint[],
+        %(batch_size)s::integer[], %(wall_seconds)s::real[], %(details)s::text[])
+        AS u(key, attempt, n_atoms, energy, forces_at, forces_length, stress_at, force_max,
+            energy_spread, forces_spread, charge, multiplicity, batch_size, wall_seconds, details)
+        OFFSET 0) i
+    WHERE q.teacher_id = i.teacher AND q.structure_id = i.key AND {HELD}
+    RETURNING i.*
 )
 INSERT INTO label (structure_id, teacher_id, run_id, n_atoms, energy, forces, stress, force_max,
     energy_spread, forces_spread, charge, multiplicity, batch_size, wall_seconds, worker_id, device,
     details)
-SELECT i.key, {teacher}, {run}, i.n_atoms, i.energy, i.forces, i.stress, i.force_max,
-    i.energy_spread, i.forces_spread, i.charge, i.multiplicity, i.batch_size, i.wall_seconds,
-    '{worker}', {device}, i.details
-FROM input i JOIN mine ON mine.structure_id = i.key
+SELECT key, %(teacher)s, %(run)s, n_atoms, energy,
+    substr(%(forces)s::bytea, forces_at, forces_length),
+    (%(stress)s::double precision[])[stress_at : stress_at + 5], force_max, energy_spread,
+    forces_spread, charge, multiplicity, batch_size, wall_seconds, %(worker)s::uuid, %(device)s,
+    details::jsonb
+FROM mine
 ON CONFLICT (structure_id, teacher_id) DO NOTHING
 RETURNING structure_id"""
-
-LABEL_TEMPLATE = """(%s::uuid, %s::smallint, %s::integer, %s::double precision, %s::bytea,
-    %s::double precision[], %s::real, %s::real, %s::real, %s::smallint, %s::smallint, %s::integer,
-    %s::real, %s::jsonb)"""
 
 
 def complete(
@@ -183,46 +205,92 @@ def complete(
 
     Returns the ids that were written; the others were late, and nothing of them is stored.
     """
-    assert queue.table is LABEL_TASKS
     if not labels:
         return set()
-    rows = [label_values(label) for label in sorted(labels, key=lambda label: str(label.claim.key))]
-    statement = BY_KEY + completion_sql(queue, run_id, device)
     with driver_cursor(connection) as cursor:
-        written = execute_values(
-            cursor, statement, rows, LABEL_TEMPLATE, page_size=len(rows), fetch=True
-        )
-    return {UUID(str(row[0])) for row in written}
+        cursor.execute(*completion(queue, labels, run_id, device))
+        return {row[0] for row in cursor.fetchall()}
 
 
-def completion_sql(queue: Queue, run_id: int | None, device: str) -> str:
-    """Return the statement that completes, with one %s for the rows of LABEL_TEMPLATE."""
-    return _COMPLETE.format(
-        teacher=int(queue.scope),
-        worker=queue.worker_id,
-        run="NULL::bigint" if run_id is None else int(run_id),
-        device=QuotedString(device).getquoted().decode().replace("%", "%%"),
-    )
+def completion(
+    queue: Queue, labels: Sequence[LabelRow], run_id: int | None, device: str
+) -> tuple[str, dict[str, Any]]:
+    """Return the statement that completes and its parameters; rows in the order of their keys."""
+    assert queue.table is LABEL_TASKS
+    rows = sorted(labels, key=lambda label: label.claim.key.int)
+    parameters = {
+        "teacher": queue.scope,
+        "worker": str(queue.worker_id),
+        "run": run_id,
+        "device": device,
+        "key": array([row.claim.key.hex for row in rows]),
+        "attempt": array([row.claim.attempt for row in rows]),
+        "n_atoms": array([int(row.n_atoms) for row in rows]),
+        "energy": array([float(row.energy) for row in rows]),
+        "energy_spread": array([_float(row.energy_spread) for row in rows]),
+        "forces_spread": array([_float(row.forces_spread) for row in rows]),
+        "charge": array([int(row.charge) for row in rows]),
+        "multiplicity": array([_integer(row.multiplicity) for row in rows]),
+        "batch_size": array([int(row.batch_size) for row in rows]),
+        "wall_seconds": array([float(row.wall_seconds) for row in rows]),
+        "details": _details(rows),
+        **_forces([row.forces for row in rows]),
+        **_stress(rows),
+    }
+    return BY_KEY + _COMPLETE, parameters
 
 
-def label_values(label: LabelRow) -> tuple[Any, ...]:
-    forces = label.forces
-    return (
-        str(label.claim.key),
-        label.claim.attempt,
-        label.n_atoms,
-        float(label.energy),
-        None if forces is None else encode_forces(forces),
-        None if label.stress is None else [float(value) for value in label.stress],
-        None if forces is None else float(np.linalg.norm(forces, axis=1).max()),
-        _float(label.energy_spread),
-        _float(label.forces_spread),
-        label.charge,
-        label.multiplicity,
-        label.batch_size,
-        float(label.wall_seconds),
-        Json(dict(label.details)) if label.details else None,
-    )
+def _forces(forces: Sequence[NDArray[Any] | None]) -> dict[str, Any]:
+    """Return all forces as one value, where each begins in it (from 1), its length, largest."""
+    parts = [b"" if one is None else encode_forces(one) for one in forces]
+    lengths = [len(part) for part in parts]
+    ends = accumulate(lengths)
+    largest = iter(_largest([one for one in forces if one is not None]))
+    return {
+        "forces": b"".join(parts),
+        "forces_at": array(
+            [end - n + 1 if n else None for end, n in zip(ends, lengths, strict=True)]
+        ),
+        "forces_length": array(lengths),
+        "force_max": array([next(largest) if length else None for length in lengths]),
+    }
+
+
+def _largest(forces: Sequence[NDArray[Any]]) -> list[float]:
+    """Return the largest norm of a force in each array of shape (n_atoms, 3), eV/Å."""
+    if not forces:
+        return []
+    every = np.concatenate(forces, dtype=np.float64)
+    starts = list(accumulate([len(part) for part in forces[:-1]], initial=0))
+    squares = np.einsum("ij,ij->i", every, every)
+    found: list[float] = np.sqrt(np.maximum.reduceat(squares, starts)).tolist()
+    return found
+
+
+def _stress(rows: Sequence[LabelRow]) -> dict[str, str]:
+    """Return the stresses of all rows in one array, and where in it each begins, from 1."""
+    places: list[int | None] = []
+    values: list[float] = []
+    for row in rows:
+        if row.stress is None:
+            places.append(None)
+            continue
+        if len(row.stress) != 6:
+            raise ValueError(f"stress has {len(row.stress)} components instead of 6")
+        places.append(len(values) + 1)
+        values += [float(value) for value in row.stress]
+    return {"stress": array(values), "stress_at": array(places)}
+
+
+def _details(rows: Sequence[LabelRow]) -> Any:
+    """Return the details as JSON; a plain array where nobody has any, which is the usual case."""
+    if not any(row.details for row in rows):
+        return array([None] * len(rows))
+    return [json.dumps(dict(row.details)) if row.details else None for row in rows]
+
+
+def _integer(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _float(value: Any) -> float | None:

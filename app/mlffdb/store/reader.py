@@ -26,11 +26,10 @@ from psycopg2 import extensions, sql
 from mlffdb.errors import DatabaseError, QueryError
 from mlffdb.store import views
 from mlffdb.store.database import KEEPALIVE, Database, first_line, libpq, parse_url
+from mlffdb.store.limits import ROLE_LOCK, set_limits
 
 TIMEOUT_SECONDS = 60.0
 MAX_ROLE_LENGTH = 63
-#: Held while the role is made, so that two `mlffdb init` at once do it one after the other.
-ROLE_LOCK = 0x6D6C6672
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +87,8 @@ def ensure_role(database: Database) -> str | None:
             names = sql.SQL(", ").join(sql.Identifier(view.name) for view in views.VIEWS)
             for statement in statements:
                 cursor.execute(sql.SQL(statement).format(role=role, schema=schema, views=names))
+            cursor.execute("SELECT current_database()")
+            set_limits(cursor, role_name(database), cursor.fetchone()[0])
     except psycopg2.Error as error:
         return first_line(error)
     finally:
@@ -122,10 +123,17 @@ def select_structures(
 
 
 def _select_ids(database: Database, view: str, condition: str, timeout: float) -> set[UUID]:
+    statement = f"SELECT structure_id FROM {view} WHERE (\n{condition}\n)"
+    found = query_with_condition(database, statement, view=view, timeout=timeout)
+    return {UUID(str(row[0])) for row in found.rows}
+
+
+def query_with_condition(
+    database: Database, statement: str, *, view: str, timeout: float = 10 * TIMEOUT_SECONDS
+) -> Rows:
+    """Run a query of ours in which a user's ``--where`` stands, over *view*; see `query`."""
     try:
-        with _reading(database, timeout) as cursor:
-            _execute(cursor, f"SELECT structure_id FROM {view} WHERE (\n{condition}\n)")
-            return {UUID(str(row[0])) for row in cursor.fetchall()}
+        return query(database, statement, timeout=timeout)
     except QueryError as error:
         raise QueryError(f"--where over the view {view}: {error}") from None
 
@@ -157,10 +165,11 @@ def _reading(database: Database, timeout: float) -> Iterator[Any]:
     watchdog = _Watchdog(connection, timeout)
     try:
         with connection.cursor() as cursor:
-            cursor.execute(f"SET statement_timeout = {max(1, int(timeout * 1000))}")
+            cursor.execute(f"SET LOCAL statement_timeout = {max(1, int(timeout * 1000))}")
             cursor.execute("SET TRANSACTION READ ONLY")
             with watchdog:
                 yield cursor
+        connection.rollback()  # a pooler may go on with its connection
     except psycopg2.Error as error:
         if watchdog.fired or isinstance(error, psycopg2.errors.QueryCanceled):
             raise QueryError(

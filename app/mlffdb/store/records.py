@@ -38,14 +38,21 @@ def encode(structure: Structure) -> dict[str, Any]:
     }
 
 
+#: Bits of the column pbc, the first axis in the lowest.
+_PBC = [(bool(bits & 1), bool(bits & 2), bool(bits & 4)) for bits in range(8)]
+
+
 def decode(row: Sequence[Any]) -> Structure:
-    """Return the structure, canonical atom order, of a row of STRUCTURE_COLUMNS."""
+    """Return the structure, canonical atom order, of a row of STRUCTURE_COLUMNS.
+
+    It was checked before it was stored, and is not checked again.
+    """
     numbers, positions, cell, pbc, charge, multiplicity = row
-    return Structure(
+    return Structure.trusted(
         np.frombuffer(numbers, dtype=np.uint8),
         np.frombuffer(positions, dtype="<f8").reshape(-1, 3),
         None if cell is None else np.frombuffer(cell, dtype="<f8").reshape(3, 3),
-        (bool(pbc & 1), bool(pbc & 2), bool(pbc & 4)),
+        _PBC[pbc],
         charge,
         multiplicity,
     )

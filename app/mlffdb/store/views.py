@@ -53,6 +53,32 @@ _STRUCTURE_SQL = """s.structure_id, s.formula, element_symbols(s.elements) AS el
     ARRAY(SELECT DISTINCT o.method FROM origin o WHERE o.structure_id = s.structure_id ORDER BY 1)
         AS methods"""
 
+_TASK = {
+    "status": "pending, running, done, failed or cancelled",
+    "priority": "Smaller is claimed first",
+    "cost": "Expected cost, atoms",
+    "attempts": "Claims so far",
+    "error_code": "Short reason of the last failure",
+    "error": "Message of the last failure",
+    "lease_expires_at": "Claimable again after",
+    "updated_at": "Last change",
+}
+
+_TASK_SQL = """k.status, k.priority, k.cost, k.attempts, k.error_code,
+    k.error, k.lease_expires_at, k.updated_at"""
+
+_TASK_WORKER = {
+    "not_before": "Not claimed before (backoff of a retry)",
+    "age_seconds": "Since the last change, s",
+    "worker_id": "Worker of the last claim, or NULL",
+    "host": "Its machine",
+    "pid": "Its process id",
+}
+
+_TASK_WORKER_SQL = """k.not_before,
+    extract(epoch FROM now() - k.updated_at)::double precision AS age_seconds,
+    k.worker_id, w.host, w.pid"""
+
 VIEWS = (
     View(
         "structures",
@@ -136,25 +162,6 @@ LEFT JOIN verdict lv
 FROM finding f LEFT JOIN teacher t USING (teacher_id)""",
     ),
     View(
-        "tasks",
-        "Labelling tasks with their state",
-        {
-            "structure_id": "Structure",
-            "teacher": "Teacher",
-            "status": "pending, running, done, failed or cancelled",
-            "priority": "Smaller is claimed first",
-            "cost": "Expected cost, atoms",
-            "attempts": "Claims so far",
-            "error_code": "Short reason of the last failure",
-            "error": "Message of the last failure",
-            "lease_expires_at": "Claimable again after",
-            "updated_at": "Last change",
-        },
-        """SELECT k.structure_id, t.name AS teacher, k.status, k.priority, k.cost, k.attempts,
-    k.error_code, k.error, k.lease_expires_at, k.updated_at
-FROM label_task k JOIN teacher t USING (teacher_id)""",
-    ),
-    View(
         "teachers",
         "Exact teachers that were used",
         {
@@ -168,9 +175,54 @@ FROM label_task k JOIN teacher t USING (teacher_id)""",
             "untrained": "Random weights",
             "conservative": "Forces are the gradient of the energy",
             "licence": "Licence of weights or method",
+            "paused_at": "Since when nothing is claimed for it; NULL: not paused",
+            "paused_why": "Reason of the pause, or NULL",
+            "contract": "What `mlffdb teachers check` measured, by check; or NULL",
+            "last_used_at": "Start of its last worker, or when it was first used",
+            "superseded": "Another exact teacher of this name was used later, and no worker of "
+            "this one is alive",
         },
-        """SELECT teacher_id, name, fingerprint, versions, weights_sha256, precision, settings,
-    untrained, conservative, licence FROM teacher""",
+        """SELECT t.teacher_id, t.name, t.fingerprint, t.versions, t.weights_sha256, t.precision,
+    t.settings, t.untrained, t.conservative, t.licence, t.paused_at, t.paused_why, t.contract,
+    greatest(t.created_at, w.last_start) AS last_used_at,
+    NOT coalesce(w.alive, false) AND greatest(t.created_at, w.last_start)
+        < max(greatest(t.created_at, w.last_start)) OVER (PARTITION BY t.name) AS superseded
+FROM teacher t
+LEFT JOIN (SELECT teacher_id, max(started_at) AS last_start,
+        bool_or(stopped_at IS NULL AND heartbeat_at > now() - interval '2 minutes') AS alive
+    FROM worker GROUP BY teacher_id) w USING (teacher_id)""",
+    ),
+    View(
+        "tasks",
+        "Labelling tasks with their state: what `tasks --where` chooses from",
+        {
+            "structure_id": "Structure",
+            "teacher": "Teacher",
+            **_TASK,
+            "teacher_id": "Exact teacher",
+            **_TASK_WORKER,
+            "superseded": "Of a former exact teacher; see the view teachers",
+            "paused": "Its teacher is paused",
+        },
+        f"""SELECT k.structure_id, t.name AS teacher, {_TASK_SQL},
+    k.teacher_id, {_TASK_WORKER_SQL}, t.superseded, t.paused_at IS NOT NULL AS paused
+FROM label_task k JOIN teachers t USING (teacher_id) LEFT JOIN worker w USING (worker_id)""",
+    ),
+    View(
+        "sample_tasks",
+        "Sampling tasks with their state: what `tasks --kind sample --where` chooses from",
+        {
+            "task_index": "Place in the plan, from 0",
+            "plan": "Name of the plan",
+            **_TASK,
+            "plan_digest": "SHA-256 (hex) of the plan's meaning",
+            **_TASK_WORKER,
+            "inserted": "New structures that came of it",
+            "existing": "Structures that were already there",
+        },
+        f"""SELECT k.task_index, r.name AS plan, {_TASK_SQL},
+    k.plan_digest, {_TASK_WORKER_SQL}, k.inserted, k.existing
+FROM sample_task k JOIN run r USING (run_id) LEFT JOIN worker w USING (worker_id)""",
     ),
     View(
         "runs",
@@ -340,19 +392,26 @@ FROM structure GROUP BY n_atoms / 10 ORDER BY 1""",
             "cancelled": "Cancelled (rejected before labelling, or by a user)",
             "remaining_cost": "Cost of pending and running tasks",
             "labels_last_minute": "Labels written in the last minute",
+            "paused_at": "Since when its tasks are not claimed; NULL: not paused",
+            "paused_why": "Reason of the pause, or NULL",
+            "superseded": "Of a former exact teacher; see the view teachers",
         },
-        """SELECT t.name AS teacher, t.teacher_id,
-    count(*) FILTER (WHERE k.status = 'pending') AS pending,
-    count(*) FILTER (WHERE k.status = 'running') AS running,
-    count(*) FILTER (WHERE k.status = 'done') AS done,
-    count(*) FILTER (WHERE k.status = 'failed') AS failed,
-    count(*) FILTER (WHERE k.status = 'cancelled') AS cancelled,
-    coalesce(sum(k.cost) FILTER (WHERE k.status IN ('pending', 'running')), 0)::double precision
-        AS remaining_cost,
+        """SELECT t.name AS teacher, t.teacher_id, k.pending, k.running, k.done, k.failed,
+    k.cancelled, k.remaining_cost,
     (SELECT count(*) FROM label l WHERE l.teacher_id = t.teacher_id
-        AND l.created_at > now() - interval '1 minute') AS labels_last_minute
-FROM teacher t JOIN label_task k USING (teacher_id)
-GROUP BY t.teacher_id ORDER BY t.name, t.teacher_id""",
+        AND l.created_at > now() - interval '1 minute') AS labels_last_minute,
+    t.paused_at, t.paused_why, t.superseded
+FROM teachers t JOIN (
+    SELECT teacher_id,
+        count(*) FILTER (WHERE status = 'pending') AS pending,
+        count(*) FILTER (WHERE status = 'running') AS running,
+        count(*) FILTER (WHERE status = 'done') AS done,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+        coalesce(sum(cost) FILTER (WHERE status IN ('pending', 'running')), 0)::double precision
+            AS remaining_cost
+    FROM label_task GROUP BY teacher_id) k USING (teacher_id)
+ORDER BY t.name, t.teacher_id""",
     ),
     View(
         "failures",

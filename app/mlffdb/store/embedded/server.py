@@ -16,7 +16,7 @@ import psycopg2.extensions
 from mlffdb.errors import DatabaseError
 from mlffdb.store.embedded import cluster, home, process, programs, sockets
 from mlffdb.store.embedded.accounts import Account, server_account
-from mlffdb.store.embedded.endpoint import DEFAULT_PORT, Endpoint, free_port, parse_listen
+from mlffdb.store.embedded.endpoint import DEFAULT_PORT, DRIVER, Endpoint, free_port, parse_listen
 from mlffdb.store.embedded.filesystem import is_network_filesystem
 from mlffdb.store.embedded.home import Notify
 from mlffdb.store.embedded.logs import Tail, last_words, still_in_use
@@ -63,7 +63,8 @@ class EmbeddedServer:
         self.log = self.home / "server.log"
         self._bin_dir = bin_dir
         self._state = self.home / "server.json"
-        self._password = self.home / "password"
+        #: The owner's password for TCP; readable by the user that runs the server.
+        self.password_file = self.home / "password"
 
     # ---- life ----
 
@@ -126,7 +127,13 @@ class EmbeddedServer:
         """Return the arguments of psycopg2.connect; DatabaseError if it was never started."""
         return self._endpoint().libpq(role, database)
 
-    def tcp_url(self, role: str = cluster.OWNER, database: str = cluster.OWNER) -> str:
+    def tcp_url(
+        self,
+        role: str = cluster.OWNER,
+        database: str = cluster.OWNER,
+        *,
+        with_password: bool = True,
+    ) -> str:
         """Return the URL for other machines, with the owner's password (not other roles').
 
         Raises DatabaseError while the server does not listen.
@@ -137,9 +144,19 @@ class EmbeddedServer:
                 "the embedded database takes no TCP connections; `mlffdb db stop`, then "
                 "`mlffdb db start --listen HOST:PORT`"
             )
-        with self._clear_errors():
-            password = self._password.read_text().strip() if role == cluster.OWNER else None
+        password = None
+        if with_password and role == cluster.OWNER:
+            with self._clear_errors():
+                password = self.password_file.read_text().strip()
         return endpoint.tcp_url(role, password, database)
+
+    def listening(self) -> str | None:
+        """Return the URL for other machines, without a password, or None if there is none."""
+        with self._clear_errors():
+            endpoint = Endpoint.load(self._state)
+        if endpoint is None or not endpoint.listen or not self.is_alive():
+            return None
+        return self.tcp_url(with_password=False).replace(DRIVER, "postgresql", 1)
 
     def program(self, name: str) -> Path:
         """Return the path of psql, pg_dump, … of the server's version."""
@@ -276,10 +293,10 @@ class EmbeddedServer:
 
     def _set_password(self, account: Account) -> None:
         """Give the owner the password in the file, made when missing; only its hash is sent."""
-        password = self._password.read_text().strip() if self._password.exists() else ""
+        password = self.password_file.read_text().strip() if self.password_file.exists() else ""
         if not password:
             password = secrets.token_urlsafe(24)
-            account.write(self._password, password + "\n")
+            account.write(self.password_file, password + "\n")
         connection = psycopg2.connect(**self.libpq(cluster.SUPERUSER, cluster.SUPERUSER))
         try:
             with connection, connection.cursor() as cursor:

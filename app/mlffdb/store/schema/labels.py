@@ -54,6 +54,13 @@ class Teacher(Base):
     conservative = column(Boolean, comment="Forces are the negative gradient of the energy")
     licence = column(Text, comment="Licence of weights or method")
     created_at = column(TIME, server_default=text("now()"), comment="When first used here")
+    paused_at = column(
+        TIME, nullable=True, comment="Since when nothing is claimed for it; NULL: not paused"
+    )
+    paused_why = column(Text, nullable=True, comment="Reason of the pause, for people")
+    contract = column(
+        JSON, nullable=True, comment="What `mlffdb teachers check` measured, by check"
+    )
 
 
 class Label(Base):
