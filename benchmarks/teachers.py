@@ -17,15 +17,18 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import _checks, _xtb
 from mlffdb.config import Settings, load_settings
 from mlffdb.structures import Structure
 from mlffdb.teachers import registry
-from mlffdb.teachers.base import Failure, Teacher
+from mlffdb.teachers.base import Failure, Result, Teacher
 from mlffdb.teachers.label import label
+from mlffdb.teachers.registry import packages_ready
 from mlffdb.teachers.units import BOHR, HARTREE
 
 SMILES = "CC(=O)NCC(O)C"  # 19 atoms
 BATCH = 53  # structures: what fits into 1,024 atoms
+ORB_MODELS = ("orb-v2", "orb-v3-conservative-inf-omat")
 TEACHERS = {"gfn2-xtb": 106, "fennol:ani1x_model0": 530}
 
 
@@ -42,6 +45,20 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", __name__, name, str(int(quick))]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
+    if registry.readiness("gfn2-xtb", settings).ready:
+        rows += _xtb.rows(quick)
+    return rows + _orb_rows(quick) + _checks.rows(quick)
+
+
+def _orb_rows(quick: bool) -> list[dict[str, Any]]:
+    """Return the rows of Orb, whose random weights need no fetching."""
+    if not packages_ready("orb", "orb_models", "torch").ready:
+        return []
+    rows = []
+    for name in ORB_MODELS[:1] if quick else ORB_MODELS:
+        command = [sys.executable, "-m", "benchmarks._orb", name, str(int(quick))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows.extend(json.loads(done.stdout.splitlines()[-1]))
     return rows
 
 
@@ -56,7 +73,7 @@ def measure(name: str, settings: Settings, quick: bool) -> dict[str, Any]:
     first = time.perf_counter()
     bare = _bare(name, teacher, settings)
     batches = [structures[i : i + BATCH] for i in range(0, count, BATCH)]
-    seconds = _alternate(lambda batch: _label(teacher, batch), bare, batches, quick)
+    seconds = alternate(lambda batch: _label(teacher, batch), bare, batches, quick)
     return {
         "teacher": name,
         "structures": count,
@@ -66,7 +83,28 @@ def measure(name: str, settings: Settings, quick: bool) -> dict[str, Any]:
         "load_s": round(loaded - started, 2),
         "first_call_s": round(first - loaded, 2),
         "compiles": getattr(teacher, "compiles", 0),
+        "checks_share": share_around(teacher, structures),
     }
+
+
+def share_around(teacher: Teacher, structures: Sequence[Structure]) -> float:
+    """Return the share of labelling that is not spent in the teacher but in checks and batches."""
+    inside = 0.0
+    compute = teacher.compute
+
+    def timed(batch: Sequence[Structure]) -> list[Result]:
+        nonlocal inside
+        started = time.perf_counter()
+        results = compute(batch)
+        inside += time.perf_counter() - started
+        return results
+
+    teacher.compute = timed  # type: ignore[method-assign]
+    started = time.perf_counter()
+    label(teacher, structures)
+    whole = time.perf_counter() - started
+    teacher.compute = compute  # type: ignore[method-assign]
+    return round(1 - inside / whole, 4)
 
 
 def make_structures(count: int, seed: int = 0) -> list[Structure]:
@@ -85,7 +123,7 @@ def make_structures(count: int, seed: int = 0) -> list[Structure]:
     ]
 
 
-def _alternate(
+def alternate(
     one: Callable[[Sequence[Structure]], object],
     other: Callable[[Sequence[Structure]], object],
     batches: Sequence[Sequence[Structure]],

@@ -69,59 +69,31 @@ def ani_path() -> Path:
 def tiny_fnx(tmp_path_factory) -> Path:
     """A small ANI-like model with random weights, made here."""
     pytest.importorskip("fennol", reason="the extra fennol is not installed")
-    import jax
-    from fennol import FENNIX
+    from tests.teachers import fennol_models
 
-    model = FENNIX(
-        cutoff=4.0,
-        preprocessing={
-            "graph_filter": {"graph_key": "graph_angle", "parent_graph": "graph", "cutoff": 3.0},
-            "graph_angular_extension": {"graph_key": "graph_angle"},
-            "species_indexer": {"output_key": "species_index"},
-        },
-        modules={
-            "embedding": {
-                "module_name": "ANI_AEV",
-                "embedding_key": "ani_aev",
-                "graph_angle_key": "graph_angle",
-                "graph_key": "graph",
-                "species_order": ["H", "C", "N", "O"],
-                "radial_dist_divisions": 4,
-                "angular_dist_divisions": 2,
-                "angle_sections": 2,
-                "zeta": 8.0,
-                "angular_eta": 4.0,
-                "radial_eta": 8.0,
-                "angular_start": 0.5,
-                "radial_start": 0.5,
-            },
-            "energy": {
-                "module_name": "SPECIES_INDEX_NET",
-                "input_key": "ani_aev",
-                "species_index_key": "species_index",
-                "hidden_neurons": {s: [16, 16] for s in ("H", "C", "N", "O")},
-                "output_dim": 1,
-                "use_bias": True,
-            },
-            "self_energy": {
-                "module_name": "CHEMICAL_CONSTANT",
-                "value": {"H": -0.6, "C": -38.0, "N": -54.7, "O": -75.2},
-            },
-        },
-        energy_terms=["energy", "self_energy"],
-        rng_key=jax.random.PRNGKey(3),
-    )
     path = tmp_path_factory.mktemp("weights") / "tiny.fnx"
-    model.save(path)
+    fennol_models.ani_like(seed=3).save(path)
     return path
 
 
 @pytest.fixture(scope="session")
-def orb_checkpoint(tmp_path_factory) -> Path:
-    """Orb-v2 with random weights: its mechanisms are real, its numbers mean nothing."""
+def orb_checkpoints(tmp_path_factory) -> dict[str, Path]:
+    """Small Orb networks with random weights: their mechanisms are real, their numbers are not."""
     pytest.importorskip("orb_models", reason="the extra orb is not installed")
     from mlffdb.teachers.orb import save_random_checkpoint
+    from mlffdb.teachers.orb.models import MODELS
 
-    path = tmp_path_factory.mktemp("orb") / "orb-v2-20241011.ckpt"
-    save_random_checkpoint(path, seed=1)
-    return path
+    folder = tmp_path_factory.mktemp("orb")
+    small = {"latent_dim": 32, "base_mlp_hidden_dim": 64, "head_mlp_hidden_dim": 32}
+    found = {}
+    for seed, (name, model) in enumerate(MODELS.items()):
+        sizes = {} if name == "orb-v2" else small
+        found[name] = folder / model.weights.file
+        save_random_checkpoint(found[name], name, seed, num_message_passing_steps=2, **sizes)
+    return found
+
+
+@pytest.fixture(scope="session")
+def orb_checkpoint(orb_checkpoints) -> Path:
+    """The one of orb-v2."""
+    return orb_checkpoints["orb-v2"]

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mlffdb.teachers.contract import CHECKS, ContractError
+from mlffdb.teachers.contract import CHECKS, ContractError, built_in_structures, run_suite
 from tests.teachers.analytic import PairTeacher
 
 TEACHERS = ("pair", "gfn2-xtb", "gfn1-xtb", "tiny", "ani1x", "orb")
@@ -123,6 +123,56 @@ class Crowded(PairTeacher):
 def test_a_broken_teacher_is_caught(broken, check, molecules):
     with pytest.raises(ContractError):
         CHECKS[check](broken(), molecules)
+
+
+def test_the_suite_on_charged_and_open_shell_structures():
+    pytest.importorskip("tblite", reason="the extra xtb is not installed")
+    from mlffdb.teachers.xtb import load_xtb
+
+    spin = load_xtb("gfn2-xtb-spin", "cpu")
+    structures = built_in_structures(spin.capabilities)
+    assert {(s.charge, s.multiplicity) for s in structures} == {
+        (0, 1),
+        (1, 1),
+        (-1, 1),
+        (0, 2),
+        (0, 3),
+    }
+    outcomes = run_suite(spin, structures)
+    assert [one.why for one in outcomes if one.status == "broken"] == []
+    assert next(one for one in outcomes if one.check == "forces").force < 1e-3
+
+
+def test_what_is_not_declared_is_measured(molecules):
+    class Leaning(Uphill):
+        """Neither conservative nor equivariant, and it says so."""
+
+        def __init__(self):
+            super().__init__()
+            self.capabilities = dataclasses.replace(
+                self.capabilities, conservative=False, equivariant=False
+            )
+
+        def one(self, structure):
+            result = super().one(structure)
+            lean = 0.01 * float(np.ptp(structure.positions[:, 2]))
+            return dataclasses.replace(result, energy=result.energy + lean)
+
+    found = {one.check: one for one in run_suite(Leaning(), molecules)}
+    assert found["rotation"].status == found["forces"].status == "measured"
+    assert found["rotation"].energy > 1e-4
+    assert found["forces"].force > 0.01
+    assert {one.status for name, one in found.items() if name not in ("rotation", "forces")} <= {
+        "passed",
+        "not applicable",
+    }
+
+
+def test_the_suite_names_what_is_broken(molecules):
+    outcomes = run_suite(Uphill(), molecules)
+    [broken] = [one for one in outcomes if one.status == "broken"]
+    assert broken.check == "forces"
+    assert "no gradient" in broken.why
 
 
 def test_failures_are_no_agreement(molecules):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ase.units
 import numpy as np
 import pytest
 from ase.build import molecule
 
+from mlffdb.config import Settings
 from mlffdb.errors import TeacherError
 from mlffdb.structures import Structure
 from mlffdb.teachers.base import Failure, Prediction
@@ -88,19 +90,56 @@ def test_few_shapes_are_compiled(tiny_fnx, settings):
     assert teacher.compiles <= 4
 
 
-def test_a_failed_batch_does_not_spoil_the_next(tiny_fnx, settings, molecules, monkeypatch):
+def many(names, count, seed):
+    """Return *count* molecules of *names*, shaken, at random."""
+    rng = np.random.default_rng(seed)
+    chosen = [molecule(name) for name in rng.choice(names, count)]
+    return [Structure(a.numbers, a.positions + rng.normal(0, 0.03, (len(a), 3))) for a in chosen]
+
+
+def test_a_restart_compiles_no_growth(tiny_fnx, tmp_path):
+    """Sizes that small molecules first and large ones then have grown are kept in a file."""
+    settings = Settings(cache_dir=tmp_path)
+    calls = [many(["H2O", "N2"], 60, 1), many(["C6H6", "CH3COOH"], 60, 2)]
+    first = load(tiny_fnx, settings)
+    expected = [label(first, call) for call in calls]
+    assert first.compiles == 2
+    second = load(tiny_fnx, settings)
+    for call, before in zip(calls[::-1], expected[::-1], strict=True):
+        energies = [result.energy for result in label(second, call)]
+        assert energies == pytest.approx([result.energy for result in before], abs=1e-5)
+    assert second.compiles == 1
+    [kept] = (tmp_path / "fennol").iterdir()
+    kept.write_text("not what was written")
+    third = load(tiny_fnx, settings)
+    assert isinstance(label(third, calls[0])[0], Prediction)
+
+
+def test_sizes_of_another_kind_of_structures_slow_nothing_down(tiny_fnx, tmp_path):
+    """Kept lists of more than twice the need are not used: time goes with their length."""
+    settings = Settings(cache_dir=tmp_path)
+    small, large = many(["H2", "N2"], 60, 3), many(["C6H6"], 60, 4)
+    label(load(tiny_fnx, settings), large)
+    teacher = load(tiny_fnx, settings)
+    label(teacher, small)
+    [shape] = teacher._sizes._states
+    assert teacher._sizes._states[shape]["layers_state"][2]["nangles"] < 100
+
+
+def test_a_failed_batch_does_not_spoil_the_next(tiny_fnx, settings, molecules):
     """FeNNol itself keeps an unknown element in its state, and raises ever after."""
     teacher = load(tiny_fnx, settings)
     before = label(teacher, molecules)
+    label(teacher, molecules[:1])
+    compiles = teacher.compiles
     gold = Structure([79, 79], [[0, 0, 0], [2.5, 0, 0]])
     spoilt = [*molecules[:2], gold]
-    with monkeypatch.context() as patch:
-        patch.setattr("mlffdb.teachers.label.precheck", lambda *_: None)
-        results = label(teacher, spoilt)
+    results = label(teacher, spoilt, refusals=[None] * 3)
     assert isinstance(results[2], Failure)
     after = label(teacher, molecules)
     assert [p.energy for p in results[:2]] == pytest.approx([p.energy for p in before[:2]])
     assert [p.energy for p in after] == pytest.approx([p.energy for p in before], abs=1e-6)
+    assert teacher.compiles == compiles
 
 
 @pytest.mark.parametrize(
@@ -158,3 +197,41 @@ def test_a_gpu_that_is_not_there(tiny_fnx, settings):
         pytest.skip("this machine has a GPU")
     with pytest.raises(TeacherError, match="cuda:7 was asked for but jax sees no GPU"):
         load_fennol("x", tiny_fnx, "0", "MIT", device="cuda:7", cache_dir=settings.cache_dir)
+
+
+def test_nan_is_refused_where_the_model_returns_numbers(tiny, tiny_fnx):
+    """FeNNol finds no neighbours at NaN, and gives a finite energy and finite forces."""
+    from fennol import FENNIX
+
+    atoms = molecule("CH4")
+    broken = atoms.positions.copy()
+    broken[0, 0] = np.nan
+    energy, forces, _ = FENNIX.load(tiny_fnx).energy_and_forces(
+        species=atoms.numbers.astype(np.int32), coordinates=broken.astype(np.float32)
+    )
+    assert np.isfinite(energy).all()
+    assert np.isfinite(forces).all()
+    structure = Structure(atoms.numbers, atoms.positions)
+    object.__setattr__(structure, "positions", broken)
+    [failure] = label(tiny, [structure])
+    assert isinstance(failure, Failure)
+    assert failure.code == "not_finite"
+
+
+def test_the_lattice_is_noticed_when_nothing_else_changes(tiny):
+    """FeNNol's ASE calculator keeps the old lattice when pbc changes and the cell does not."""
+    atoms = molecule("H2O", cell=[4, 4, 4])
+    alone = Structure.from_atoms(atoms)
+    atoms.pbc = True
+    crystal = Structure.from_atoms(atoms)
+    results = label(tiny, [alone, crystal, alone])
+    assert abs(results[0].energy - results[1].energy) > 1e-3
+    assert results[0].energy == pytest.approx(results[2].energy, abs=1e-5)
+    assert results[0].stress is None
+    assert results[1].stress is not None
+
+
+def test_hartree_is_pinned_and_noted(tiny):
+    """CODATA 2018, where ASE has the value of 2014."""
+    assert tiny.identity.settings["hartree_in_ev"] == 27.211386245988
+    assert tiny.identity.settings["hartree_in_ev"] != ase.units.Hartree

@@ -86,6 +86,32 @@ def test_running_out_of_memory_lowers_the_budget_for_good(caplog):
     assert sum(teacher.calls) == 64  # no call in vain any more
 
 
+def test_a_lowered_budget_grows_again_but_not_to_what_failed():
+    structures = [chain(5) for _ in range(64)]
+    teacher = PairTeacher(memory=100, budget=160)
+    label(teacher, structures)
+    assert teacher.budget == 80  # half of what did not fit
+    teacher.calls.clear()
+    for _ in range(50):
+        label(teacher, structures)
+    assert 80 < teacher.budget <= 0.8 * 160
+    again = [size for size in teacher.calls if size * 5 > 100]
+    assert len(again) <= 2, "what does not fit is hardly tried again"
+    assert teacher.budget <= 100
+
+
+def test_a_budget_of_an_earlier_process_is_recalled_and_may_grow():
+    structures = [chain(5) for _ in range(64)]
+    teacher = PairTeacher(budget=160)
+    teacher.recall(1000)
+    assert (teacher.budget, teacher.ceiling) == (160, None)
+    teacher.recall(40)
+    assert teacher.budget == 40
+    for _ in range(250):
+        label(teacher, structures)
+    assert teacher.budget == 160  # another program had the memory then
+
+
 def test_a_structure_too_large_for_the_memory_can_be_tried_elsewhere():
     teacher = PairTeacher(memory=10)
     results = label(teacher, [chain(4), chain(40), chain(4)])

@@ -39,8 +39,9 @@ def plugins(monkeypatch):
 
 def test_the_teachers_of_this_version():
     names = registry.names()
-    assert {"gfn2-xtb", "gfn1-xtb", "orb-v2", "fennol:ani1x_model0"} <= set(names)
-    assert sum(name.startswith("fennol:ani") for name in names) == 16
+    assert {"gfn2-xtb", "gfn1-xtb", "orb-v2", "ani1x", "ani1ccx", "ani2x"} <= set(names)
+    assert sum(name.startswith("fennol:ani") for name in names) == 24
+    assert {"fennol:fennix-bio1S", "fennol:mace_off_small", "fennol:mace_mp_large"} <= set(names)
 
 
 def test_every_teacher_is_described_without_loading_it(settings):

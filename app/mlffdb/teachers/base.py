@@ -52,6 +52,8 @@ class Capabilities:
     force_tolerance: float
     #: Licence of the weights or the method, as its publisher names it.
     licence: str
+    #: Agreement of stress to expect when a label is computed again, eV/Å³ (16 MPa).
+    stress_tolerance: float = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,10 @@ class Teacher(ABC):
     identity: Identity
     #: Largest cost of a batch, in ``capabilities.cost_unit``; lowered when memory runs out.
     budget: float
+    #: What the budget may grow to again after memory ran out; None where it never did.
+    ceiling: float | None = None
+    #: Full batches that fitted since the budget last changed.
+    fitted: int = 0
     #: Structures that a worker claims first; how many later follows from the time they take.
     first_batch: int = 1
     #: Failure code → why the teacher refuses it, added to the message where one is given.
@@ -149,6 +155,11 @@ class Teacher(ABC):
     def cost(self, structure: Structure) -> float:
         """Return the cost of *structure* in ``capabilities.cost_unit``."""
         return float(structure.n_atoms)
+
+    def recall(self, learned: float) -> None:
+        """Begin with the budget that an earlier process ended with; it may grow from there."""
+        if learned < self.budget:
+            self.ceiling, self.budget = self.budget, learned
 
     def reset(self) -> None:  # noqa: B027 - optional
         """Throw away state that an exception may have spoilt, and free cached memory."""

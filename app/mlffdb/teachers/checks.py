@@ -27,7 +27,8 @@ MAX_FORCE = 1e5
 #: eV/Å³, one component (16,000 GPa); likewise.
 MAX_STRESS = 100.0
 
-_DENSE_LIMIT = 128  # atoms up to which all pairs are cheaper than a tree
+#: Atoms up to which all pairs are cheaper than a tree.
+DENSE_LIMIT = 128
 
 
 def precheck(teacher: Teacher, structure: Structure) -> Failure | None:
@@ -169,7 +170,7 @@ def has_close_atoms(structure: Structure, distance: float) -> bool:
 def _close_isolated(positions: NDArray[np.float64], distance: float) -> bool:
     if len(positions) == 1:
         return False
-    if len(positions) <= _DENSE_LIMIT:
+    if len(positions) <= DENSE_LIMIT:
         first, second = _pairs(len(positions))
         vectors = positions[first] - positions[second]
         return bool(np.einsum("ij,ij->i", vectors, vectors).min() < distance**2)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +14,9 @@ from mlffdb.errors import TeacherError
 
 _DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
 
-#: Backend and precision that this process has loaded a teacher with; None before the first.
-_claimed: tuple[str, str] | None = None
+#: Backend that this process has loaded a teacher with, and its precision where that is a setting of
+#: the process; None before the first.
+_claimed: tuple[str, str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +40,52 @@ def parse_device(text: str) -> Device:
     return Device() if text == "cpu" else Device(int(match[1] or 0))
 
 
-def claim_backend(backend: str, precision: str) -> None:
-    """Reserve this process for *backend* (torch, jax) at *precision*.
+def claim_backend(backend: str, precision: str | None = None) -> None:
+    """Reserve this process for *backend* (torch, jax).
 
-    torch and jax in one process compete for the same device memory and threads, and two
-    precisions of one backend leak into each other through global settings. Raises TeacherError
+    precision: where it is a setting of the process (jax); teachers on torch set theirs around each
+    call, see `torch_precision`
+
+    torch and jax in one process compete for the same device memory and threads. Raises TeacherError
     where the process is taken by another backend or precision.
     """
     global _claimed  # noqa: PLW0603 - it is the process that is claimed
     if _claimed not in (None, (backend, precision)):
         assert _claimed is not None
         raise TeacherError(
-            f"this process already runs a teacher on {_claimed[0]} ({_claimed[1]}); one on "
-            f"{backend} ({precision}) needs a process of its own"
+            f"this process already runs a teacher on {_described(*_claimed)}; one on "
+            f"{_described(backend, precision)} needs a process of its own"
         )
     _claimed = (backend, precision)
+
+
+@contextmanager
+def torch_precision(precision: str) -> Iterator[None]:
+    """Compute in *precision* inside, and leave torch's settings as they were found.
+
+    precision: ``float32-highest``; ``float32-high``, which allows TF32 where a GPU has it; or
+    ``float64``. Sets torch's default dtype, precision of matrix products and TF32 in cuDNN, which
+    hold for the whole process: so none of them outlives the call that needs it.
+    """
+    import torch
+
+    dtype = torch.get_default_dtype()
+    products = torch.get_float32_matmul_precision()
+    tf32 = torch.backends.cudnn.allow_tf32
+    high = precision == "float32-high"
+    try:
+        torch.set_default_dtype(torch.float64 if precision == "float64" else torch.float32)
+        torch.set_float32_matmul_precision("high" if high else "highest")
+        torch.backends.cudnn.allow_tf32 = high
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = tf32
+
+
+def _described(backend: str, precision: str | None) -> str:
+    return backend if precision is None else f"{backend} ({precision})"
 
 
 def torch_device(device: Device) -> Any:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from mlffdb.structures import Structure
 from mlffdb.teachers.base import Failure, Prediction, RefusedError, Result, Teacher
 from mlffdb.teachers.batches import plan_batches
-from mlffdb.teachers.checks import postcheck, precheck
+from mlffdb.teachers.checks import postcheck
+from mlffdb.teachers.screening import screen
 
 log = logging.getLogger(__name__)
 
@@ -35,16 +36,29 @@ DEVICE_FAULT = (
     "ecc error",
     "misaligned address",
 )
+#: After so many full batches that fitted, a lowered budget grows by this factor: about 1 % of the
+#: time is at stake if that is too much.
+GROW_AFTER, GROWTH = 100, 1.25
+#: Share of a cost that did not fit which the budget may grow to again.
+SAFE_SHARE = 0.8
 
 
-def label(teacher: Teacher, structures: Sequence[Structure]) -> list[Result]:
+def label(
+    teacher: Teacher,
+    structures: Sequence[Structure],
+    refusals: Sequence[Failure | None] | None = None,
+) -> list[Result]:
     """Return one result per structure, in the same order.
+
+    refusals: what `screen` said of them, where that was asked before
 
     Whatever a structure does to the teacher, its neighbours are computed: a batch that raises is
     halved down to the one at fault, and one that runs out of memory also lowers
     ``teacher.budget``. Only KeyboardInterrupt, SystemExit and their like pass through.
     """
-    results: list[Result | None] = [precheck(teacher, structure) for structure in structures]
+    if refusals is None:
+        refusals = screen(teacher, structures)
+    results: list[Result | None] = list(refusals)
     accepted = [index for index, result in enumerate(results) if result is None]
     for indices in plan_batches(teacher, structures, accepted):
         batch = [structures[index] for index in indices]
@@ -78,7 +92,10 @@ def _compute(teacher: Teacher, batch: Sequence[Structure]) -> list[Result]:
             raise RuntimeError(f"{len(results)} results for {len(batch)} structures")
     except Exception as error:
         return _recover(teacher, batch, error)
-    return _finish(teacher, batch, results, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    if teacher.ceiling is not None:
+        _grow(teacher, _cost(teacher, batch))
+    return _finish(teacher, batch, results, seconds)
 
 
 def _recover(teacher: Teacher, batch: Sequence[Structure], error: Exception) -> list[Result]:
@@ -90,7 +107,7 @@ def _recover(teacher: Teacher, batch: Sequence[Structure], error: Exception) -> 
     if len(batch) > 1:
         log.debug("%s: batch of %d failed: %s", teacher.name, len(batch), error)
         if out_of_memory:
-            teacher.budget = min(teacher.budget, _cost(teacher, batch) / 2)
+            _shrink(teacher, _cost(teacher, batch))
             log.warning("%s: out of memory; budget now %g", teacher.name, teacher.budget)
         return _halve(teacher, batch)
     message = f"{type(error).__name__}: {error}".strip()[:500]
@@ -99,6 +116,28 @@ def _recover(teacher: Teacher, batch: Sequence[Structure], error: Exception) -> 
     if is_device_fault(error):
         return [Failure("device_fault", message, retry=True)]
     return [Failure("teacher_error", message)]
+
+
+def _shrink(teacher: Teacher, failed: float) -> None:
+    """Lower the budget after a batch of cost *failed* ran out of memory."""
+    most = failed * SAFE_SHARE
+    teacher.ceiling = most if teacher.ceiling is None else min(teacher.ceiling, most)
+    teacher.budget = min(teacher.budget, failed / 2)
+    teacher.fitted = 0
+
+
+def _grow(teacher: Teacher, cost: float) -> None:
+    """Raise the budget again after many full batches fitted: memory may be free again.
+
+    Up to the ceiling only, so that what does not fit is not tried again and again.
+    """
+    assert teacher.ceiling is not None
+    if teacher.budget >= teacher.ceiling or cost < teacher.budget / 2:
+        return
+    teacher.fitted += 1
+    if teacher.fitted >= GROW_AFTER:
+        teacher.budget = min(teacher.budget * GROWTH, teacher.ceiling)
+        teacher.fitted = 0
 
 
 def _halve(teacher: Teacher, batch: Sequence[Structure]) -> list[Result]:
@@ -114,12 +153,12 @@ def _finish(
     teacher: Teacher, batch: Sequence[Structure], results: Sequence[Result], seconds: float
 ) -> list[Result]:
     """Check the results and note batch size and each structure's share of the time."""
-    total = _cost(teacher, batch)
+    costs = [teacher.cost(structure) for structure in batch]
+    total = sum(costs)
     finished = []
-    for structure, result in zip(batch, results, strict=True):
+    for structure, result, cost in zip(batch, results, costs, strict=True):
         checked = postcheck(teacher.capabilities, structure, result)
         if isinstance(checked, Prediction):
-            share = seconds * teacher.cost(structure) / total
-            checked = replace(checked, batch_size=len(batch), wall_seconds=share)
+            checked = replace(checked, batch_size=len(batch), wall_seconds=seconds * cost / total)
         finished.append(checked)
     return finished

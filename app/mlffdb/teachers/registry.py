@@ -1,7 +1,8 @@
 """Which teachers there are, whether they are ready here, and loading one by name.
 
 A plug-in adds teachers through the entry point group ``mlffdb.teachers``: the entry point's name
-is the teacher's, its object an Entry or a function that returns one.
+is the teacher's, its object an Entry or a function that returns one. Users declare ASE calculators
+in the settings or in a plan (`mlffdb.declarations`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 
-from mlffdb.config import Settings
+from mlffdb.config import Settings, load_settings
+from mlffdb.declarations import DeclaredTeacher
 from mlffdb.errors import MlffdbError, TeacherError
 from mlffdb.teachers.base import Capabilities, Teacher
 from mlffdb.teachers.device import parse_device
+from mlffdb.teachers.weights import Weights
 
 GROUP = "mlffdb.teachers"
 
@@ -54,19 +57,29 @@ class Entry:
     readiness: Callable[[Settings], Readiness]
     #: (device, settings) → teacher
     load: Callable[[str, Settings], Teacher]
+    #: Published files that ``load`` fetches where they are missing.
+    weights: tuple[Weights, ...] = ()
 
 
-def names() -> list[str]:
-    """Return the names of all registered teachers; ``fennol:PATH`` takes any .fnx file besides."""
+def names(settings: Settings | None = None) -> list[str]:
+    """Return the names of all teachers; ``fennol:PATH`` takes any .fnx file besides.
+
+    settings: where teachers are declared; those in force if not given
+    """
     from mlffdb.teachers.catalogue import built_in
 
     plugins = [point.name for point in entry_points(group=GROUP)]
-    return sorted({*built_in(), *plugins})
+    return sorted({*built_in(), *plugins, *_declared(settings)})
 
 
-def describe(name: str) -> TeacherInfo:
+def describe(name: str, settings: Settings | None = None) -> TeacherInfo:
     """Return what is known of the teacher *name*; raises TeacherError for an unknown one."""
-    return _entry(name).info
+    return _entry(name, settings).info
+
+
+def published_weights(name: str) -> tuple[Weights, ...]:
+    """Return the files that the teacher *name* fetches; raises TeacherError for an unknown one."""
+    return _entry(name).weights
 
 
 def readiness(name: str, settings: Settings) -> Readiness:
@@ -75,7 +88,7 @@ def readiness(name: str, settings: Settings) -> Readiness:
     Raises TeacherError for an unknown name; a broken plug-in is not ready, and says why.
     """
     try:
-        return _entry(name).readiness(settings)
+        return _entry(name, settings).readiness(settings)
     except PluginError as error:
         return Readiness(False, str(error), "update or uninstall the plug-in")
 
@@ -96,7 +109,7 @@ def load(name: str, *, device: str = "cpu", settings: Settings) -> Teacher:
     Weights that are not at hand are fetched. Raises TeacherError with what to do where the name
     is unknown, a package or weights are missing, or the device is.
     """
-    entry = _entry(name)
+    entry = _entry(name, settings)
     try:
         return entry.load(device, settings)
     except ImportError as error:
@@ -119,18 +132,33 @@ def packages_ready(extra: str, *modules: str) -> Readiness:
     )
 
 
-def _entry(name: str) -> Entry:
-    from mlffdb.teachers.catalogue import built_in, from_path
+def _entry(name: str, settings: Settings | None = None) -> Entry:
+    from mlffdb.teachers.catalogue import built_in, from_name
+    from mlffdb.teachers.from_ase import declared_entry
 
-    entry = built_in().get(name) or from_path(name)
+    entry = built_in().get(name) or from_name(name)
     if entry is not None:
         return entry
+    declared = _declared(settings)
+    if name in declared:
+        return declared_entry(name, declared[name])
     for point in entry_points(group=GROUP):
         if point.name == name:
             return _plugin(point)
-    close = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, names(settings), n=1, cutoff=0.5)
     hint = f"did you mean {close[0]}? " if close else ""
     raise TeacherError(f"unknown teacher {name!r}; {hint}`mlffdb teachers` lists all")
+
+
+def _declared(settings: Settings | None) -> dict[str, DeclaredTeacher]:
+    """Return what the user declared; a name that is taken already is an error."""
+    from mlffdb.teachers.catalogue import built_in
+
+    declared = (settings or load_settings()).teachers
+    taken = next((name for name in declared if name in built_in()), None)
+    if taken is not None:
+        raise TeacherError(f"teacher {taken} is declared, but mlffdb has one; choose another name")
+    return declared
 
 
 def _plugin(point: EntryPoint) -> Entry:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mlffdb.config import Settings
 from mlffdb.errors import TeacherError
+from mlffdb.teachers.download import Download, NotWeightsError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ class Weights:
     #: SHA-256 of the real file; None where nobody here has seen it.
     sha256: str | None
     licence: str
+    #: What the licence asks of a user, shown before the file is fetched; empty for a free one.
+    terms: str = ""
 
 
 def sha256_of(path: Path) -> str:
@@ -67,27 +70,49 @@ def obtain_weights(weights: Weights, settings: Settings) -> tuple[Path, str]:
 
 
 def _fetch(weights: Weights, settings: Settings) -> Path:
-    import pooch
+    """Fetch the file, one process at a time; an interrupted download goes on where it ended."""
+    from filelock import FileLock
 
     folder = weights_cache(settings)
-    log.info("fetching %s from %s (licence: %s)", weights.file, weights.url, weights.licence)
+    path = folder / weights.file
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if not path.is_file():  # another process may have fetched it meanwhile
+                _say_terms(weights)
+                _retrieve(weights, folder)
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors, a bad hash a ValueError
+        raise TeacherError(
+            f"cannot fetch {weights.url} ({_reason(error)}); get it by other means and put it "
+            f"at {path}, or set MLFFDB_WEIGHTS_DIR to its folder"
+        ) from None
+    return path
+
+
+def _say_terms(weights: Weights) -> None:
+    terms = weights.terms or weights.licence
+    level = logging.WARNING if weights.terms else logging.INFO
+    log.log(level, "fetching %s from %s; licence: %s", weights.file, weights.url, terms)
+
+
+def _retrieve(weights: Weights, folder: Path) -> None:
+    import pooch
+
+    pooch.get_logger().setLevel(logging.WARNING)  # it prints addresses and hashes otherwise
+    path = folder / weights.file
+    download = Download(folder / f"{weights.file}.part")
+    try:
         pooch.retrieve(
             weights.url,
             known_hash=None if weights.sha256 is None else f"sha256:{weights.sha256}",
             fname=weights.file,
             path=folder,
+            downloader=download,
         )
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors, a bad hash a ValueError
-        raise TeacherError(
-            f"cannot fetch {weights.url} ({_first_line(error)}); get it by other means and put it "
-            f"at {folder / weights.file}, or set MLFFDB_WEIGHTS_DIR to its folder"
-        ) from None
-    path = folder / weights.file
+    except NotWeightsError as error:
+        raise ValueError(str(error)) from None
     if weights.sha256 is None:
         _note_path(path).write_text(sha256_of(path) + "\n")
-    return path
 
 
 def _noted(path: Path, settings: Settings) -> str | None:
@@ -102,6 +127,9 @@ def _note_path(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """Return in a few words why a file cannot be fetched."""
+    if "Max retries exceeded" in str(error):
+        return "no connection"
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

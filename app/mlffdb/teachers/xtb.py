@@ -1,7 +1,12 @@
 """GFN2-xTB and GFN1-xTB through tblite: real physics on the CPU without any weights.
 
 One thread per process; many cores are used by many processes. Each structure starts from the
-atomic guess, so no result depends on the structure before it.
+atomic guess, so no result depends on the structure before it. An SCF that does not converge would
+fail again in the same way, so that failure is final.
+
+Plain GFN-xTB has no energy of spin: the singlet of O2 comes out below its triplet. So open shells
+are for the ``-spin`` teachers, whose spin-polarised energies (tblite's ``spin-polarization``) are
+those of the plain method for singlets.
 
 - GFN2: Bannwarth, Ehlert, Grimme, J. Chem. Theory Comput. 15 (2019) 1652.
 - GFN1: Grimme, Bannwarth, Shushkov, J. Chem. Theory Comput. 13 (2017) 1989.
@@ -12,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -23,8 +29,14 @@ from mlffdb.teachers.base import Capabilities, Failure, Identity, Prediction, Re
 from mlffdb.teachers.device import parse_device
 from mlffdb.teachers.units import BOHR, HARTREE
 
-#: Name → what tblite calls the method.
-METHODS = {"gfn2-xtb": "GFN2-xTB", "gfn1-xtb": "GFN1-xTB"}
+#: Name → what tblite calls the method; names that end with SPIN are spin-polarised.
+METHODS = {
+    "gfn2-xtb": "GFN2-xTB",
+    "gfn1-xtb": "GFN1-xTB",
+    "gfn2-xtb-spin": "GFN2-xTB",
+    "gfn1-xtb-spin": "GFN1-xTB",
+}
+SPIN = "-spin"
 #: Raised when a change of this file changes numbers.
 ADAPTER = 1
 ACCURACY = 1.0
@@ -50,23 +62,30 @@ CAPABILITIES = Capabilities(
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+def capabilities(name: str) -> Capabilities:
+    """Return what the method *name* (a key of METHODS) can do."""
+    return replace(CAPABILITIES, open_shell=name.endswith(SPIN))
+
+
 class XtbTeacher(Teacher):
     """A GFN-xTB method; ``load_xtb`` makes one."""
 
-    capabilities = CAPABILITIES
     reasons: ClassVar[dict[str, str]] = {
         "periodicity": (
             "periodic GFN-xTB converges poorly in tblite, and slabs come out as crystals without "
             "a word"
         ),
         "multiplicity": (
-            "without spin polarisation GFN-xTB puts low spin too low (singlet O2 below the triplet)"
+            "without spin polarisation GFN-xTB puts low spin too low (singlet O2 below the "
+            "triplet); use gfn2-xtb-spin or gfn1-xtb-spin"
         ),
     }
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.device = "cpu"
+        self.capabilities = capabilities(name)
+        self._spin = name.endswith(SPIN)
         self.budget = 512.0  # atoms; there is no batch to fill, only progress to report
         self.identity = Identity(
             name=name,
@@ -78,7 +97,7 @@ class XtbTeacher(Teacher):
                 "accuracy": ACCURACY,
                 "max_iterations": MAX_ITERATIONS,
                 "electronic_temperature_hartree": ELECTRONIC_TEMPERATURE,
-                "spin_polarisation": False,
+                "spin_polarisation": self._spin,
                 "hartree_in_ev": HARTREE,
                 "bohr_in_angstrom": BOHR,
             },
@@ -114,6 +133,8 @@ class XtbTeacher(Teacher):
         calculator.set("accuracy", ACCURACY)
         calculator.set("max-iter", MAX_ITERATIONS)
         calculator.set("temperature", ELECTRONIC_TEMPERATURE)
+        if self._spin:
+            calculator.add("spin-polarization")
         try:
             outcome = calculator.singlepoint()
         except self._error as error:
