@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mlffdb.config import Settings, load_settings
+from mlffdb.config import ENV_PREFIX, Settings, load_settings
+from mlffdb.declarations import DeclaredTeacher
 from mlffdb.errors import ConfigError
 from mlffdb.store.database import Database
 
@@ -33,6 +35,44 @@ def database_options(command: Command) -> Command:
         callback=_remember,
         help="PostgreSQL server, such as postgresql://me@host/mlff; else the embedded one.",
     )(command)
+
+
+def plan_teachers_option(command: Command) -> Command:
+    """Add --plan, whose declared teachers are known while the command runs."""
+    return click.option(
+        "--plan",
+        metavar="PLAN",
+        expose_value=False,
+        is_eager=True,
+        callback=_teachers_of_plan,
+        help="Plan that declares teachers (its block teachers).",
+    )(command)
+
+
+def _teachers_of_plan(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    from mlffdb.sampling import load_plan
+
+    if value is not None:
+        use_teachers(ctx, load_plan(value).teachers)
+
+
+def use_teachers(ctx: click.Context, teachers: Mapping[str, DeclaredTeacher]) -> None:
+    """Let *teachers* be settings of this process and those it starts, while the command runs."""
+    if not teachers:
+        return
+    name = ENV_PREFIX + "TEACHERS"
+    before = os.environ.get(name)
+    found = load_settings()
+    merged = found.model_copy(update={"teachers": {**found.teachers, **teachers}})
+    os.environ[name] = merged.variables()[name]
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+    ctx.call_on_close(restore)
 
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:

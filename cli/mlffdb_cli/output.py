@@ -10,15 +10,16 @@ import json
 import math
 import sys
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 #: Cells up to this length stay on one line.
 UNBROKEN = 24
@@ -67,9 +68,9 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one line per kind
     return value
 
 
-def print_json(value: Any) -> None:
-    """Print *value* as JSON."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print *value* as JSON; without *indent* on one line."""
+    click.echo(json.dumps(plain(value), indent=indent, ensure_ascii=False))
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -89,33 +90,58 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> 
 
 
 def print_rows(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    title: str | None = None,
+    *,
+    expendable: Sequence[str] = (),
 ) -> None:
-    """Print *rows* as a table with numbers right-aligned; one too wide as a list of records."""
+    """Print rows as `drawn` lays them out for the terminal."""
+    console = out()
+    console.print(drawn(columns, rows, title, width=console.width, expendable=expendable))
+
+
+def drawn(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    title: str | None = None,
+    *,
+    width: int,
+    expendable: Sequence[str] = (),
+) -> RenderableType:
+    """Return rows as a table with numbers right-aligned; one too wide as a list of records.
+
+    expendable: columns that are left out, one by one from the first, before that
+    """
     listed = [list(row) for row in rows]
     cells = [[_cell(value) for value in row] for row in listed]
+    shown = list(range(len(columns)))
     wraps = [_wraps(name, index, cells) for index, name in enumerate(columns)]
-    console = out()
-    if title:
-        console.print(title, style="bold")
     least = [_least(name, i, cells, wraps[i]) for i, name in enumerate(columns)]
-    if sum(least) + GAP * (len(least) - 1) > console.width:
-        _print_records(console, columns, cells)
-        return
+
+    def too_wide() -> bool:
+        return sum(least[i] + GAP for i in shown) - GAP > width
+
+    for name in expendable:
+        if too_wide() and name in columns:
+            shown.remove(list(columns).index(name))
+    heading = [Text(title, style="bold")] if title else []
+    if too_wide():
+        return Group(*heading, *_records(columns, cells))
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for index, name in enumerate(columns):
+    for index in shown:
         values = [row[index] for row in listed if row[index] is not None]
         numeric = bool(values) and all(isinstance(value, int | float) for value in values)
         table.add_column(
-            name,
+            columns[index],
             justify="right" if numeric else "left",
             overflow="fold",
             no_wrap=not wraps[index],
             min_width=least[index] if wraps[index] else None,
         )
     for row in cells:
-        table.add_row(*map(escape, row))
-    console.print(table)
+        table.add_row(*(escape(row[index]) for index in shown))
+    return Group(*heading, table)
 
 
 def _wraps(name: str, index: int, cells: Sequence[Sequence[str]]) -> bool:
@@ -132,18 +158,16 @@ def _least(name: str, index: int, cells: Sequence[Sequence[str]], wraps: bool) -
     return max(len(name), min(max(words, default=0), LONG_WORD))
 
 
-def _print_records(
-    console: Console, columns: Sequence[str], cells: Sequence[Sequence[str]]
-) -> None:
+def _records(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> Iterator[RenderableType]:
     for number, row in enumerate(cells):
         if number:
-            console.print()
+            yield Text()
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
         for name, cell in zip(columns, row, strict=True):
             table.add_row(name, escape(cell))
-        console.print(table)
+        yield table
 
 
 def _cell(value: Any) -> str:  # noqa: PLR0911 - one line per kind

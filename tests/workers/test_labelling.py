@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,17 +182,20 @@ def wait_until(condition: object, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_cleanly_and_gives_back(db: Database, number: signal.Signals) -> None:
-    add_molecules(db, 3000)
+@pytest.mark.parametrize("to_all", [True, False])
+def test_a_signal_stops_cleanly_and_gives_back(db: Database, to_all: bool) -> None:
+    """Also one that goes to all processes at once, as a batch system or systemd sends it."""
+    add_molecules(db, 1500)
     with command("label", "--teacher", TEACHER, "--workers", "1") as process:
         wait_until(lambda: count(db, "SELECT count(*) FROM label") > 0)
-        process.send_signal(number)
+        if to_all:
+            os.kill(count(db, "SELECT pid FROM worker"), signal.SIGTERM)
+        process.send_signal(signal.SIGTERM if to_all else signal.SIGINT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
     assert "run the same command again" in err
     found = count(db, "SELECT count(*) FROM label")
-    assert 0 < found < 3000
+    assert 0 < found < 1500
     assert count(db, "SELECT count(*) FROM label_task WHERE status = 'running'") == 0
     assert count(db, "SELECT count(*) FROM worker WHERE stopped_at IS NULL") == 0
     assert count(db, "SELECT max(attempts) FROM label_task WHERE status = 'pending'") == 0
@@ -284,9 +288,12 @@ def test_where_and_limit_choose(db: Database) -> None:
     assert count(db, "SELECT count(*) FROM label") == 7
 
 
-def test_a_gpu_that_is_not_there_ends_with_2(db: Database) -> None:
+@pytest.mark.parametrize("arguments", ["--gpu 7 --teacher gfn2-xtb", "--gpus all --teacher poison"])
+def test_a_gpu_that_is_not_there_ends_with_2(db: Database, poison: Path, arguments: str) -> None:
+    if shutil.which("nvidia-smi") is not None and "all" in arguments:
+        pytest.skip("there is a GPU")
     add_molecules(db, 1)
-    with command("label", "--gpu", "7", "--teacher", TEACHER) as process:
+    with command("label", *arguments.split()) as process:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert len(err.strip().splitlines()) == 1
@@ -315,16 +322,38 @@ def entry():
 """
 
 
-def test_a_structure_that_kills_its_workers_ends_as_failed(
-    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A plug-in teacher whose process dies on HF; its neighbours are labelled all the same."""
-    (tmp_path / "poison_teacher.py").write_text(POISON)
+@pytest.fixture
+def poison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A plug-in teacher whose process dies on fluorine; its source may be changed."""
+    source = tmp_path / "poison_teacher.py"
+    source.write_text(POISON)
     info = tmp_path / "poison-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: poison\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[mlffdb.teachers]\npoison = poison_teacher:entry\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return source
+
+
+def test_a_teacher_that_fails_at_everything_leaves_the_queue_as_it_was(
+    db: Database, poison: Path
+) -> None:
+    """The command ends with 2 and says why; no task is used up."""
+    poison.write_text(POISON.replace("if any(9 in s.numbers for s in batch):", "if True:").replace(
+        "os.kill(os.getpid(), 9)", "raise RuntimeError('CUDA error: device lost')"))  # fmt: skip
+    add_molecules(db, 60)
+    with command("label", "--teacher", "poison", "--max-faults", "30") as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "tasks in a row failed and none succeeded" in err
+    assert "device_fault: RuntimeError: CUDA error: device lost" in err
+    assert "Traceback" not in err
+    untouched = "status = 'pending' AND attempts = 0 AND error_code IS NULL"
+    assert count(db, f"SELECT count(*) FROM label_task WHERE {untouched}") == 60
+
+
+def test_a_structure_that_kills_its_workers_ends_as_failed(db: Database, poison: Path) -> None:
+    """Its neighbours are labelled all the same."""
     add_molecules(db, 24)
     report = campaign.label(db, "poison", workers=1, lease=30.0)
     assert statuses(db, report.teacher_id) == {"done": 22, "failed": 2}

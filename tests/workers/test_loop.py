@@ -17,7 +17,8 @@ from mlffdb.store.database import Database
 from mlffdb.store.labels import LabelRow
 from mlffdb.store.queue import LABEL_TASKS, MAX_ATTEMPTS, Claim, Queue
 from mlffdb.store.records import decode
-from mlffdb_workers.loop import Counters, WorkLoop
+from mlffdb_workers.job import Counters, Flaw
+from mlffdb_workers.loop import WorkLoop
 from tests.helpers import add_molecules, add_teacher, approve_all, statuses
 
 
@@ -41,14 +42,20 @@ class Job:
         self.energy = energy
         self.queue: Queue
 
-    def compute(self, claims: Sequence[Claim]) -> Sequence[Any]:
-        return [self.energy(claim) for claim in claims]
+    def prepare(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        return claims
+
+    def compute(self, prepared: Sequence[Claim]) -> Sequence[Any]:
+        return [self.energy(claim) for claim in prepared]
+
+    def flaw(self, outcome: Any) -> Flaw | None:
+        return None
 
     def write(
-        self, connection: Connection, claims: Sequence[Claim], outcome: Sequence[Any]
+        self, connection: Connection, claims: Sequence[Claim], outcomes: Sequence[Any]
     ) -> Counters:
         rows = []
-        for claim, (energy, details) in zip(claims, outcome, strict=True):
+        for claim, (energy, details) in zip(claims, outcomes, strict=True):
             n_atoms = decode(claim.row).n_atoms
             rows.append(LabelRow(claim, n_atoms, energy, np.zeros((n_atoms, 3)), None, None, None,
                                  0, 1, 1, 0.1, details))  # fmt: skip

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from mlffdb.pipeline import labelling, sampling, validating
+from mlffdb.errors import MlffdbError
+from mlffdb.pipeline import labelling, sampling, tasks, validating
 from mlffdb.pipeline.labelling import LabelProgress
 from mlffdb.sampling import Plan
 from mlffdb.store import runs
 from mlffdb.store.database import Database
+from mlffdb.store.labels import Order
 from mlffdb.store.queue import LEASE_SECONDS
 from mlffdb.store.sample_tasks import SampleProgress
-from mlffdb_workers.supervisor import Totals, WorkerSpec, run_workers
+from mlffdb_workers.gpus import VISIBLE, Gpu
+from mlffdb_workers.process import WorkerSpec
+from mlffdb_workers.state import LoopOptions
+from mlffdb_workers.supervisor import Totals, run_workers
+from mlffdb_workers.telemetry import Telemetry
 
 #: How often new structures are looked for while following.
 FOLLOW_SECONDS = 5.0
@@ -24,6 +30,10 @@ ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
+
+
+class TeacherPausedError(MlffdbError):
+    """Nothing is claimed for this teacher until it is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,8 @@ def sample(
     device: str = "cpu",
     on_progress: Callable[[SampleProgress], None] = lambda _progress: None,
     lease: float = LEASE_SECONDS,
+    options: LoopOptions = LoopOptions(),  # noqa: B008 - immutable
+    telemetry: Telemetry = Telemetry(),  # noqa: B008 - immutable
 ) -> SampleReport:
     """Sample *plan* by so many processes; what is done already is skipped."""
     config = sampling.plan_config(plan)
@@ -75,13 +87,15 @@ def sample(
 
         if sampling.progress(database, plan).open:
             arguments = ("sample", "--run-id", str(run.run_id), "--device", device,
-                         "--lease", str(lease))  # fmt: skip
+                         *_loop_arguments(lease, options))  # fmt: skip
             totals = run_workers(
                 database,
                 run.run_id,
-                [WorkerSpec(arguments, ONE_THREAD)] * workers,
+                _telling(telemetry, [WorkerSpec(arguments, ONE_THREAD)] * workers),
                 prepare=lambda _ready: None,
                 tick=tick,
+                grace=options.grace,
+                hang=options.hang,
             )
         run.interrupted = totals.interrupted
         found = sampling.progress(database, plan)
@@ -100,20 +114,45 @@ def label(
     teacher: str,
     *,
     device: str = "cpu",
+    gpus: Sequence[Gpu] = (),
     workers: int = 1,
-    follow: bool = False,
     where: str | None = None,
     limit: int | None = None,
+    order: Order = "mixed",
+    priority: int = 0,
     on_progress: Callable[[LabelProgress], None] = lambda _progress: None,
     lease: float = LEASE_SECONDS,
+    options: LoopOptions = LoopOptions(),  # noqa: B008 - immutable
+    telemetry: Telemetry = Telemetry(),  # noqa: B008 - immutable
 ) -> LabelReport:
-    """Label everything that *teacher* has not labelled yet, by so many processes.
+    """Label everything that *teacher* has not labelled yet.
 
-    Structures are checked first; rejected ones never reach the teacher. With *follow* it goes on
-    with structures that come later, until it is stopped.
+    workers: processes on *device*, or on each of *gpus*, of which each process sees its own alone
+    where, limit, order, priority: which structures, see `pipeline.labelling.enqueue`
+    lease: seconds after which the tasks of a worker that says nothing may be taken by others
+    options: how the workers behave; with ``follow`` it goes on with structures that come later,
+        until it is stopped
+    telemetry: what the workers tell of themselves; the caller opens and closes it by `telling`
+
+    Structures are checked first; rejected ones never reach the teacher. Raises TeacherPausedError,
+    and WorkerFailedError where no worker could go on.
     """
-    config = {"teacher": teacher, "device": device, "workers": workers, "where": where,
-              "limit": limit}  # fmt: skip
+    pause = tasks.teacher_pause(database, teacher)
+    if pause is not None:
+        raise TeacherPausedError(
+            f"{teacher} is paused since {pause.since:%Y-%m-%d %H:%M}"
+            f"{f' ({pause.why})' if pause.why else ''}; "
+            f"`mlffdb teachers resume {teacher}` lets it go on"
+        )
+    config = {"teacher": teacher, "device": device, "gpus": [gpu.name for gpu in gpus],
+              "workers": workers, "where": where, "limit": limit, "order": order,
+              "priority": priority}  # fmt: skip
+
+    def enqueue(teacher_id: int) -> int:
+        return labelling.enqueue(
+            database, teacher_id, where=where, limit=limit, order=order, priority=priority
+        )
+
     with runs.recorded(database, "label", name=teacher, config=config) as run:
         checked = validating.validate_structures(database)
         known: list[int] = []
@@ -122,30 +161,29 @@ def label(
 
         def prepare(teacher_id: int) -> None:
             known.append(teacher_id)
-            enqueued.append(labelling.enqueue(database, teacher_id, where=where, limit=limit))
+            enqueued.append(enqueue(teacher_id))
 
         def tick() -> int:
             if not known:
                 return 0
-            if follow and time.monotonic() - looked[0] > FOLLOW_SECONDS:
+            if options.follow and time.monotonic() - looked[0] > FOLLOW_SECONDS:
                 looked[0] = time.monotonic()
                 validating.validate_structures(database)
-                enqueued.append(labelling.enqueue(database, known[0], where=where, limit=limit))
+                enqueued.append(enqueue(known[0]))
             found = labelling.progress(database, known[0])
             on_progress(found)
             return found.done + found.failed
 
-        arguments = ["label", "--teacher", teacher, "--device", device, "--run-id",
-                     str(run.run_id), "--lease", str(lease)]  # fmt: skip
-        if follow:
-            arguments.append("--follow")
-        environment = ONE_THREAD if device == "cpu" and workers > 1 else {}
+        arguments = ("label", "--teacher", teacher, "--run-id", str(run.run_id),
+                     *_loop_arguments(lease, options))  # fmt: skip
         totals = run_workers(
             database,
             run.run_id,
-            [WorkerSpec(tuple(arguments), environment)] * workers,
+            _telling(telemetry, _specs(arguments, device, gpus, workers)),
             prepare=prepare,
             tick=tick,
+            grace=options.grace,
+            hang=options.hang,
         )
         run.interrupted = totals.interrupted
         teacher_id = known[0] if known else 0
@@ -168,6 +206,37 @@ def label(
         reasons,
         totals,
     )
+
+
+def _specs(
+    arguments: tuple[str, ...], device: str, gpus: Sequence[Gpu], workers: int
+) -> list[WorkerSpec]:
+    """Return the processes to start: all on one device, or one of its own for each."""
+    if not gpus:
+        environment = ONE_THREAD if device == "cpu" and workers > 1 else {}
+        return [WorkerSpec((*arguments, "--device", device), environment)] * workers
+    return [
+        WorkerSpec(
+            (*arguments, "--device", "cuda:0", "--device-name", gpu.name), {VISIBLE: gpu.handle}
+        )
+        for gpu in gpus
+        for _ in range(workers)
+    ]
+
+
+def _telling(telemetry: Telemetry, specs: Sequence[WorkerSpec]) -> list[WorkerSpec]:
+    """Let each of *specs* tell of itself, on a metrics port of its own."""
+    return [
+        replace(spec, arguments=(*spec.arguments, *telemetry.arguments(index)))
+        for index, spec in enumerate(specs)
+    ]
+
+
+def _loop_arguments(lease: float, options: LoopOptions) -> tuple[str, ...]:
+    """Return *options* as arguments of a worker process."""
+    found = ("--lease", str(lease), "--grace", str(options.grace), "--hang", str(options.hang),
+             "--max-faults", str(options.max_faults))  # fmt: skip
+    return (*found, "--follow") if options.follow else found
 
 
 def default_workers() -> int:

@@ -10,30 +10,58 @@ from mlffdb.store import labels
 from mlffdb.store.labels import LabelRow
 from mlffdb.store.queue import Claim, Queue, TaskFailure
 from mlffdb.store.records import decode
+from mlffdb.structures import Structure
 from mlffdb.teachers.base import Failure, Result, Teacher
 from mlffdb.teachers.label import label
-from mlffdb_workers.loop import Counters
+from mlffdb.teachers.screening import screen
+from mlffdb_workers.job import Counters, Flaw
+
+#: Failures that a broken device, a full disk or missing memory can bring to any structure.
+SUSPICIOUS = frozenset(
+    {"teacher_error", "device_fault", "out_of_memory", "not_finite_result", "out_of_bounds",
+     "bad_shape"}
+)  # fmt: skip
+
+
+Prepared = tuple[list[Structure], list[Failure | None]]
 
 
 class LabelJob:
-    """Labels by one loaded teacher."""
+    """Labels by one loaded teacher.
 
-    def __init__(self, queue: Queue, teacher: Teacher, run_id: int | None) -> None:
+    device: what the labels say they were computed on; None for the teacher's own name for it
+    """
+
+    def __init__(
+        self, queue: Queue, teacher: Teacher, run_id: int | None, *, device: str | None = None
+    ) -> None:
         self.queue = queue
         self.teacher = teacher
         self.run_id = run_id
+        self.device = device or teacher.device
         self.first_batch = teacher.first_batch
 
-    def compute(self, claims: Sequence[Claim]) -> list[Result]:
-        """Return one result per claim."""
-        return label(self.teacher, [decode(claim.row) for claim in claims])
+    def prepare(self, claims: Sequence[Claim]) -> Prepared:
+        """Return the structures, and which of them the teacher must not compute."""
+        structures = [decode(claim.row) for claim in claims]
+        return structures, screen(self.teacher, structures)
+
+    def compute(self, prepared: Prepared) -> list[Result]:
+        """Return one result per structure."""
+        return label(self.teacher, *prepared)
+
+    def flaw(self, outcome: Result) -> Flaw | None:
+        """Return why there is no label, or None."""
+        if not isinstance(outcome, Failure):
+            return None
+        return Flaw(outcome.code, outcome.message, outcome.retry, outcome.code in SUSPICIOUS)
 
     def write(
-        self, connection: Connection, claims: Sequence[Claim], outcome: Sequence[Result]
+        self, connection: Connection, claims: Sequence[Claim], outcomes: Sequence[Result]
     ) -> Counters:
         """Store labels and failures, where the leases are still held."""
         rows, failures = [], []
-        for claim, result in zip(claims, outcome, strict=True):
+        for claim, result in zip(claims, outcomes, strict=True):
             if isinstance(result, Failure):
                 failures.append(TaskFailure(claim, result.code, result.message, result.retry))
             else:
@@ -53,9 +81,7 @@ class LabelJob:
                         result.details,
                     )
                 )
-        done = labels.complete(
-            connection, self.queue, rows, run_id=self.run_id, device=self.teacher.device
-        )
+        done = labels.complete(connection, self.queue, rows, run_id=self.run_id, device=self.device)
         failed = self.queue.fail(connection, failures)
         return Counters(len(done), failed, len(claims) - len(done) - failed)
 

@@ -14,7 +14,7 @@ from mlffdb.sampling.engines import EngineCache
 from mlffdb.store import sample_tasks
 from mlffdb.store.queue import Claim, Queue, TaskFailure
 from mlffdb.structures import Candidate, Rejection
-from mlffdb_workers.loop import Counters
+from mlffdb_workers.job import Counters, Flaw
 
 MESSAGE_LENGTH = 500
 
@@ -36,9 +36,19 @@ class SampleJob:
         self.run_id = run_id
         self.first_batch = 1
 
-    def compute(self, claims: Sequence[Claim]) -> list[_Outcome]:
+    def prepare(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Return the tasks as they are."""
+        return list(claims)
+
+    def compute(self, prepared: list[Claim]) -> list[_Outcome]:
         """Return what came of each claimed task."""
-        return [self._sample(claim) for claim in claims]
+        return [self._sample(claim) for claim in prepared]
+
+    def flaw(self, outcome: _Outcome) -> Flaw | None:
+        """Return why the task failed, or None."""
+        if outcome.error is None:
+            return None
+        return Flaw("task_error", outcome.error, retry=False, suspicious=True)
 
     def _sample(self, claim: Claim) -> _Outcome:
         outcome = _Outcome([], Counter())
@@ -56,11 +66,11 @@ class SampleJob:
         return outcome
 
     def write(
-        self, connection: Connection, claims: Sequence[Claim], outcome: Sequence[_Outcome]
+        self, connection: Connection, claims: Sequence[Claim], outcomes: Sequence[_Outcome]
     ) -> Counters:
         """Store structures and complete their tasks, where the leases are still held."""
         counters = Counters()
-        for claim, made in zip(claims, outcome, strict=True):
+        for claim, made in zip(claims, outcomes, strict=True):
             if made.error is not None:
                 failure = TaskFailure(claim, "task_error", made.error, retry=False)
                 written = bool(self.queue.fail(connection, [failure]))

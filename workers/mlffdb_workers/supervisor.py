@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from pydantic import SecretStr
-
-from mlffdb.config import ENV_PREFIX, Settings
 from mlffdb.errors import DatabaseError, MlffdbError
 from mlffdb.store import workers
 from mlffdb.store.database import Database
+from mlffdb_workers.process import WorkerProcess, WorkerSpec
+from mlffdb_workers.signals import SIGNALS, Wishes
+from mlffdb_workers.state import GRACE_SECONDS, HANG_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -30,20 +26,14 @@ TICK_SECONDS = 0.5
 LOOK_SHARE = 20
 #: Workers that die this often in a row, with nothing done in between, are not started again.
 MAX_DEATHS = 8
+#: Longest wait before a worker that died is started again, s; doubles from a quarter of a second.
+MAX_BACKOFF = 30.0
+#: A worker that does not end so long after its time is killed, s.
+MARGIN_SECONDS = 15.0
 
 
 class WorkerFailedError(MlffdbError):
     """A worker said why it cannot work, or died again and again."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSpec:
-    """One worker process to run."""
-
-    #: Arguments of `python -m mlffdb_workers`.
-    arguments: tuple[str, ...]
-    #: Further environment variables, such as CUDA_VISIBLE_DEVICES.
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -54,61 +44,9 @@ class Totals:
     failed: int = 0
     late: int = 0
     restarts: int = 0
+    #: What workers said that stopped for good while others went on.
+    gave_up: list[str] = field(default_factory=list)
     interrupted: bool = False
-
-
-class _Process:
-    """A running worker and the last thing that it said."""
-
-    def __init__(self, spec: WorkerSpec, settings: Settings) -> None:
-        self.spec = spec
-        self.ready = threading.Event()
-        self.messages: dict[str, Any] = {}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mlffdb_workers", *spec.arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **_variables(settings), **spec.environment},
-            start_new_session=True,  # Ctrl-C comes to the supervisor alone
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            try:
-                message = json.loads(line)
-            except ValueError:
-                continue  # something that a library printed
-            if isinstance(message, dict):
-                self.messages.update(message)
-                self.ready.set()
-        self.ready.set()
-
-    def go(self) -> None:
-        """Let it start."""
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write("go\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died; seen when it is reaped
-
-    def reap(self) -> int | None:
-        """Return its exit status, or None while it runs."""
-        status = self.process.poll()
-        if status is not None:
-            self._reader.join(timeout=5)
-        return status
-
-    def close(self) -> None:
-        """Close the pipes of a finished process."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
 
 
 def run_workers(
@@ -118,31 +56,38 @@ def run_workers(
     *,
     prepare: Callable[[Any], None],
     tick: Callable[[], int],
+    grace: float = GRACE_SECONDS,
+    hang: float = HANG_SECONDS,
 ) -> Totals:
     """Run *specs* until all have ended.
 
     prepare: called once with what the first worker said when it was ready (a teacher's id), before
         any of them starts
     tick: called about twice a second; returns how many tasks have ended so far
-    Raises WorkerFailedError with a worker's own words if it could not start, or if workers died
-    MAX_DEATHS times in a row with nothing done in between.
+    grace: seconds that a worker has to end after it was asked to
+    hang: seconds of silence after which a worker is killed and started again
+    Raises WorkerFailedError with a worker's own words if none could work to the end, or if workers
+    died MAX_DEATHS times in a row with nothing done in between.
     """
     totals = Totals()
     with _stopping_on_signals(totals) as stop:
-        running = [_Process(spec, database.settings) for spec in specs]
+        watch = _Watch(database, run_id, totals, stop, tick, grace, hang)
+        watch.running = [WorkerProcess(spec, database.settings) for spec in specs]
         try:
-            _await_ready(running[0], stop, tick)
+            _await_ready(watch.running[0], stop, tick)
             if not stop.is_set():
-                prepare(running[0].messages.get("ready"))
-                for process in running:
+                prepare(watch.running[0].messages.get("ready"))
+                for process in watch.running:
                     process.go()
-            _Watch(database, run_id, running, totals, stop, tick).until_all_ended()
+            watch.until_all_ended()
         finally:
-            _kill(running)
+            for process in watch.running:
+                process.kill()
+                process.close()
     return totals
 
 
-def _await_ready(first: _Process, stop: threading.Event, tick: Callable[[], int]) -> None:
+def _await_ready(first: WorkerProcess, stop: threading.Event, tick: Callable[[], int]) -> None:
     """Wait until the first worker has loaded; the others may come later."""
     while not first.ready.wait(TICK_SECONDS):
         if stop.is_set():
@@ -164,33 +109,60 @@ class _Watch:
         self,
         database: Database,
         run_id: int,
-        running: list[_Process],
         totals: Totals,
         stop: threading.Event,
         tick: Callable[[], int],
+        grace: float,
+        hang: float,
     ) -> None:
         self.database = database
         self.run_id = run_id
-        self.running = running
+        self.running: list[WorkerProcess] = []
         self.totals = totals
         self.stop = stop
         self.tick = tick
-        self._asked = False
+        self.grace = grace
+        self.hang = hang
+        self._asked_at: float | None = None
+        self._ended_well = False
         self._deaths = 0
         self._progress = -1
         self._next_look = 0.0
+        #: Workers to start again, and when; dead ones whose leases are still to be ended.
+        self._waiting: list[tuple[float, WorkerSpec]] = []
+        self._dead: list[int] = []
 
     def until_all_ended(self) -> None:
         """Watch until no worker is left."""
-        while self.running:
-            if self.stop.is_set() and not self._asked:
-                self._asked = True
-                for process in self.running:
-                    process.process.terminate()
+        while self.running or (self._waiting and not self.stop.is_set()):
+            if self.stop.is_set():
+                self._pass_stop_on()
+            self._kill_stuck()
             for process in [p for p in self.running if p.reap() is not None]:
                 self._bury(process)
+            self._expire_leases()
+            self._start_again()
             self._look()
             time.sleep(TICK_SECONDS)
+        if self.totals.gave_up and not self._ended_well:
+            raise WorkerFailedError(self.totals.gave_up[0])
+
+    def _pass_stop_on(self) -> None:
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            for process in self.running:
+                process.ask_to_stop()
+        elif time.monotonic() - self._asked_at > self.grace + MARGIN_SECONDS:
+            for process in self.running:
+                log.error("worker %d did not end in time and is killed", process.pid)
+                process.kill()
+
+    def _kill_stuck(self) -> None:
+        """Kill workers that do not even say that they live, such as one that is stopped."""
+        for process in self.running:
+            if process.silent_seconds > self.hang + MARGIN_SECONDS:
+                log.error("worker %d is silent for %.0f s and is killed", process.pid, self.hang)
+                process.kill()
 
     def _look(self) -> None:
         """Show progress; a database that is away for a while is the workers' to wait for.
@@ -210,72 +182,70 @@ class _Watch:
         if progress != self._progress:
             self._progress, self._deaths = progress, 0
 
-    def _bury(self, process: _Process) -> None:
+    def _bury(self, process: WorkerProcess) -> None:
         self.running.remove(process)
         process.close()
-        _count(process, self.totals)
-        error = process.messages.get("error")
-        if error is not None and not process.messages.get("away"):
-            raise WorkerFailedError(str(error))
+        said = process.messages
+        self.totals.done += said.get("done", 0)
+        self.totals.failed += said.get("failed", 0)
+        self.totals.late += said.get("late", 0)
         status = process.process.returncode
         if status == 0:
+            self._ended_well = True
             return
-        with suppress(DatabaseError):  # then they expire by themselves
-            workers.expire_leases(self.database, self.run_id, process.process.pid)
-        if self.stop.is_set():
-            return
-        self._deaths += 1
-        if self._deaths > MAX_DEATHS:
-            if error is not None:
-                raise WorkerFailedError(str(error))
-            raise WorkerFailedError(
-                f"workers died {self._deaths} times in a row (last with status {status}) and "
-                "nothing was done in between; see `mlffdb status` for the tasks they were at"
-            )
-        self.totals.restarts += 1
-        fresh = _Process(process.spec, self.database.settings)
-        fresh.go()
-        self.running.append(fresh)
+        self._dead.append(process.pid)
+        error = said.get("error")
+        if error is not None and not said.get("away"):
+            self.totals.gave_up.append(str(error))
+        elif not self.stop.is_set():
+            self._deaths += 1
+            if self._deaths > MAX_DEATHS:
+                raise WorkerFailedError(str(error) if error is not None else self._mourn(status))
+            self._waiting.append((time.monotonic() + _backoff(self._deaths), process.spec))
+
+    def _mourn(self, status: int) -> str:
+        return (
+            f"workers died {self._deaths} times in a row (last with status {status}) and "
+            "nothing was done in between; see `mlffdb status` for the tasks they were at"
+        )
+
+    def _expire_leases(self) -> None:
+        """Let others have the tasks of the dead at once; tried until the database is there."""
+        while self._dead:
+            try:
+                workers.expire_leases(self.database, self.run_id, self._dead[0])
+            except DatabaseError:
+                return
+            self._dead.pop(0)
+
+    def _start_again(self) -> None:
+        now = time.monotonic()
+        for one in [one for one in self._waiting if one[0] <= now and not self.stop.is_set()]:
+            self._waiting.remove(one)
+            self.totals.restarts += 1
+            fresh = WorkerProcess(one[1], self.database.settings)
+            fresh.go()
+            self.running.append(fresh)
 
 
-def _variables(settings: Settings) -> dict[str, str]:
-    """Return *settings* as environment variables: workers must not read others than this process,
-    whatever options it was started with."""
-    found = {}
-    for key in Settings.model_fields:
-        value = getattr(settings, key)
-        if value is not None:
-            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-            found[ENV_PREFIX + key.upper()] = text
-    return found
-
-
-def _count(process: _Process, totals: Totals) -> None:
-    totals.done += process.messages.get("done", 0)
-    totals.failed += process.messages.get("failed", 0)
-    totals.late += process.messages.get("late", 0)
-
-
-def _kill(running: Sequence[_Process]) -> None:
-    for process in running:
-        if process.process.poll() is None:
-            process.process.kill()
-        process.process.wait()
-        process.close()
+def _backoff(deaths: int) -> float:
+    """Return the wait before the start after so many *deaths* in a row, s: the first has none."""
+    return 0.0 if deaths <= 1 else float(min(MAX_BACKOFF, 0.25 * 2 ** (deaths - 2)))
 
 
 @contextmanager
-def _stopping_on_signals(totals: Totals) -> Any:
+def _stopping_on_signals(totals: Totals) -> Iterator[threading.Event]:
     """Turn SIGINT and SIGTERM into an event; a second one ends this process and its workers."""
     stop = threading.Event()
+    wishes = Wishes()
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        if wishes.is_second():
             raise SystemExit(128 + number)
         totals.interrupted = True
         stop.set()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield stop
     finally:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from mlffdb.pipeline.watching import Watch, Watcher, next_step
 from mlffdb.store import views
 from mlffdb.store.database import Database
 
@@ -33,7 +34,8 @@ def view(database: Database, name: str, limit: int | None = None) -> list[dict[s
 
 
 def status(database: Database) -> dict[str, Any]:
-    """Return what happened so far: structures, sampling, labelling, failures, workers, versions."""
+    """Return where everything stands: totals, what `Watcher.look` finds, verdicts, versions, runs,
+    and under ``next`` what to do."""
     totals = rows(
         database,
         """
@@ -43,34 +45,31 @@ SELECT (SELECT count(*) FROM structure) AS structures, (SELECT count(*) FROM lab
     (SELECT count(*) FROM structure_pair) AS near_duplicates,
     pg_database_size(current_database()) AS database_bytes""",
     )[0]
-    sampling = rows(
-        database,
-        """
-SELECT r.name AS plan, t.plan_digest, count(*) AS tasks,
-    count(*) FILTER (WHERE t.status = 'done') AS done,
-    count(*) FILTER (WHERE t.status = 'running') AS running,
-    count(*) FILTER (WHERE t.status = 'failed') AS failed,
-    coalesce(sum(t.inserted), 0)::bigint AS structures
-FROM sample_task t JOIN run r USING (run_id) GROUP BY r.name, t.plan_digest ORDER BY 1, 2""",
-    )
-    return {
+    watched = Watcher(database).look()
+    found = {
         "database": database.label,
         **totals,
-        "sampling": sampling,
-        "sampling_failures": rows(
-            database,
-            """
-SELECT r.name AS plan, t.error_code, count(*) AS tasks, min(t.error) AS example
-FROM sample_task t JOIN run r USING (run_id) WHERE t.status = 'failed'
-GROUP BY 1, 2 ORDER BY tasks DESC, 1, 2 LIMIT 20""",
-        ),
-        "labelling": view(database, "progress"),
-        "failures": view(database, "failures", 20),
+        **{key: getattr(watched, key) for key in Watch.__slots__},
         "quality": view(database, "quality"),
-        "workers": rows(database, "SELECT * FROM workers WHERE alive ORDER BY kind, host, pid"),
         "snapshots": view(database, "snapshots", 20),
         "runs": rows(database, "SELECT * FROM runs ORDER BY run_id DESC LIMIT 5"),
     }
+    return {**found, "next": _next_step(found, watched)}
+
+
+def _next_step(found: dict[str, Any], watched: Watch) -> str:
+    if not found["structures"] and not watched.sampling:
+        return "mlffdb sample, or mlffdb import FILE"
+    step = next_step(watched)
+    if step is not None:
+        return step
+    if not found["labels"]:
+        return "mlffdb label"
+    if not any(row["teacher"] for row in found["quality"]):
+        return "mlffdb validate"
+    if not found["snapshots"]:
+        return "mlffdb export NAME --teacher TEACHER"
+    return 'mlffdb stats, or mlffdb sql "SELECT …"'
 
 
 def stats(database: Database) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mlffdb.errors import MlffdbError
 from mlffdb.pipeline.teachers import families
 from mlffdb.store import migrate
 from mlffdb.store.database import Database
-from mlffdb.store.embedded import is_network_filesystem
+from mlffdb.store.embedded import EmbeddedServer, is_network_filesystem
 
 State = Literal["ok", "note", "problem"]
 
@@ -47,6 +47,7 @@ def examine(settings: Settings) -> list[Check]:
         _config(),
         *_folder(settings),
         *_database(settings),
+        *_listening(settings),
         *_teachers(settings),
         *_devices(),
     ]
@@ -132,6 +133,17 @@ def _database(settings: Settings) -> list[Check]:
         message, _, remedy = str(error).partition("; ")
         missing = "no mlffdb schema" in message
         return [Check("database", "note" if missing else "problem", message, remedy)]
+
+
+def _listening(settings: Settings) -> list[Check]:
+    """Say whether other machines can reach the embedded server."""
+    if not settings.embedded:
+        return []
+    try:
+        url = EmbeddedServer(settings.data_dir, version=settings.postgres_version).listening()
+    except MlffdbError:
+        return []  # said by the check before
+    return [] if url is None else [Check("database", "ok", f"takes TCP connections as {url}")]
 
 
 def _teachers(settings: Settings) -> list[Check]:

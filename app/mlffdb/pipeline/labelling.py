@@ -9,6 +9,7 @@ from sqlalchemy import text
 from mlffdb.config import Settings
 from mlffdb.store import labels, queue, reader
 from mlffdb.store.database import Database
+from mlffdb.store.labels import Order
 from mlffdb.teachers import registry
 
 GPU_TEACHER = "orb-v2"
@@ -24,6 +25,9 @@ class LabelProgress:
     done: int
     failed: int
     cancelled: int
+    #: Cost (atoms) of what is done or failed, and of what is open: time goes by it, not by counts.
+    ended_cost: float = 0.0
+    open_cost: float = 0.0
 
     @property
     def open(self) -> int:
@@ -55,11 +59,15 @@ def enqueue(
     *,
     where: str | None = None,
     limit: int | None = None,
+    order: Order = "mixed",
+    priority: int = 0,
 ) -> int:
     """Make tasks for structures that this teacher has not labelled; returns how many are new.
 
     where: SQL condition over the view ``structures``, run as the reader
     limit: at most so many open tasks
+    order: how tasks of the same priority follow each other
+    priority: smaller is labelled first
     Also takes back what dead workers held, and what was cancelled for a rejection since revised.
     """
     chosen = None if where is None else reader.select_structures(database, where)
@@ -68,7 +76,9 @@ def enqueue(
         labels.reopen_cancelled(connection, teacher_id)
         if limit is not None:
             limit = max(0, limit - _open_tasks(database, teacher_id))
-        return labels.enqueue(connection, teacher_id, chosen=chosen, limit=limit)
+        return labels.enqueue(
+            connection, teacher_id, chosen=chosen, limit=limit, order=order, priority=priority
+        )
 
 
 def _open_tasks(database: Database, teacher_id: int) -> int:
@@ -82,11 +92,13 @@ def progress(database: Database, teacher_id: int) -> LabelProgress:
             text("""
 SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'running'),
     count(*) FILTER (WHERE status = 'done'), count(*) FILTER (WHERE status = 'failed'),
-    count(*) FILTER (WHERE status = 'cancelled')
+    count(*) FILTER (WHERE status = 'cancelled'),
+    coalesce(sum(cost::float8) FILTER (WHERE status IN ('done', 'failed')), 0),
+    coalesce(sum(cost::float8) FILTER (WHERE status IN ('pending', 'running')), 0)
 FROM label_task WHERE teacher_id = :teacher"""),
             {"teacher": teacher_id},
         ).one()
-    return LabelProgress(*(int(value) for value in row))
+    return LabelProgress(*row)
 
 
 def failures(database: Database, teacher_id: int) -> list[tuple[str, int, str]]:

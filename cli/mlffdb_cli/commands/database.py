@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
+from pathlib import Path
 
 import click
 
@@ -36,22 +38,46 @@ def _embedded(found: Settings) -> Settings:
 def start(listen: str | None, as_json: bool) -> None:
     """Start it; it runs until `mlffdb db stop`.
 
+    Nothing but a private Unix socket reaches it, unless --listen is given: then other machines
+    do, with the password that is kept in the data folder.
+
     \b
     Example:
-      mlffdb db start --listen 127.0.0.1:5433
+      mlffdb db start --listen 0.0.0.0:5433
     """
     from mlffdb.store.embedded import EmbeddedServer
 
     found = _embedded(settings())
     server = EmbeddedServer(found.data_dir, version=found.postgres_version)
     server.start(listen=listen)
-    tcp = server.tcp_url().replace("+psycopg2", "", 1) if listen else None
+    tcp = server.listening()
     if as_json:
-        print_json({"running": True, "data_dir": found.data_dir, "tcp_url": tcp})
+        print_json(
+            {
+                "running": True,
+                "data_dir": found.data_dir,
+                "tcp_url": tcp,
+                "password_file": server.password_file if tcp else None,
+            }
+        )
         return
     click.echo(f"Running on {found.data_dir}.")
-    if tcp:
-        click.echo(f"From elsewhere, with the owner's password: {tcp}")
+    if tcp is None:
+        return
+    click.echo(f"From other machines: export MLFFDB_DATABASE_URL={tcp}")
+    click.echo(f"The password is in {server.password_file}. On machines that share your home:")
+    click.echo(f"  (umask 077; echo {_pgpass(tcp, server.password_file)} >> ~/.pgpass)")
+    click.echo("With both, run once: mlffdb init, so that queries can log in by TCP too")
+
+
+def _pgpass(url: str, password_file: Path) -> str:
+    """Return the line of ~/.pgpass for *url* as the shell makes it, without the password."""
+    from sqlalchemy import make_url
+
+    found = make_url(url)
+    host = (found.host or "").replace(":", "\\:")  # IPv6
+    head = f"{host}:{found.port}:{found.database}:{found.username}:"
+    return f'{shlex.quote(head)}"$(cat {shlex.quote(str(password_file))})"'
 
 
 @db.command()

@@ -2,35 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlffdb_cli.options import connect, database_options, json_option, settings
+from mlffdb_cli.launching import launch_options
+from mlffdb_cli.options import (
+    connect,
+    database_options,
+    json_option,
+    plan_teachers_option,
+    settings,
+)
 from mlffdb_cli.output import print_json, say
 from mlffdb_cli.progress import bar
+from mlffdb_cli.telemetry_options import telemetry_options
+from mlffdb_cli.working import loop_options
+
+if TYPE_CHECKING:
+    from mlffdb_workers.campaign import LabelReport
+    from mlffdb_workers.state import LoopOptions
+    from mlffdb_workers.telemetry import Telemetry
 
 
 @click.command(short_help="Label structures with energy, forces and stress.")
 @database_options
 @click.option("--teacher", "names", multiple=True, help="Who labels; may be given more than once.")
+@plan_teachers_option
 @click.option("--gpu", type=click.IntRange(0), metavar="N", help="Compute on GPU number N.")
-@click.option("--device", help="cpu or cuda:N; cpu if neither this nor --gpu is given.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; on the CPU one per core.")
-@click.option("--follow", is_flag=True, help="Go on with structures that come later.")
+@click.option("--gpus", metavar="LIST", help="all, or numbers such as 0,1,3: a process for each.")
+@click.option("--device", help="cpu or cuda:N; cpu if none of these three is given.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; on the CPU one per core, with "
+              "--gpus so many on each.")  # fmt: skip
+@click.option("--follow/--until-empty", help="Go on with structures that come later, or end when "
+              "nothing is open (the default).")  # fmt: skip
 @click.option("--where", metavar="CONDITION", help="Only structures that meet this SQL condition "
               "over the view structures.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="At most so many open tasks.")
+@click.option("--order", type=click.Choice(["mixed", "cost"]), default="mixed", show_default=True,
+              help="mixed: every stretch has all sizes; cost: small structures first.")  # fmt: skip
+@click.option("--priority", type=click.IntRange(-1000, 1000), default=0, metavar="N",
+              help="Of the tasks that this command adds; smaller is labelled first.")  # fmt: skip
+@launch_options
+@loop_options
+@telemetry_options
 @click.option("--dry-run", is_flag=True, help="Say what would be labelled, and label nothing.")
 @json_option
 def label(
     names: tuple[str, ...],
     gpu: int | None,
+    gpus: str | None,
     device: str | None,
     workers: int | None,
-    follow: bool,
     where: str | None,
     limit: int | None,
+    order: str,
+    priority: int,
+    options: LoopOptions,
+    telemetry: Telemetry,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -40,19 +70,23 @@ def label(
     a GPU and gfn2-xtb without. Structures are checked first. Interrupting it is safe, and running
     it again continues. Ends with 2 if some could not be labelled; the others are.
 
+    A first Ctrl-C (or SIGTERM) lets the batch at hand end, as long as --grace says.
+
     \b
     Example:
-      mlffdb label --gpu 0
+      mlffdb label --gpus all
       mlffdb label --teacher gfn2-xtb --workers 8
+      mlffdb label --launcher slurm --workers 8 --gpus-per-worker 1 --time 8:00:00
     """
     from mlffdb.pipeline import labelling
     from mlffdb.teachers import registry
+    from mlffdb_workers.gpus import choose_gpus
 
-    if gpu is not None and device is not None:
-        raise click.UsageError("give --gpu or --device, not both")
-    if follow and len(names) > 1:
+    if sum(given is not None for given in (gpu, gpus, device)) > 1:
+        raise click.UsageError("give one of --gpu, --gpus and --device")
+    if options.follow and len(names) > 1:
         raise click.UsageError("--follow takes one --teacher")
-    where_it_runs = f"cuda:{gpu}" if gpu is not None else device or "cpu"
+    where_it_runs = device_of(gpu, gpus, device)
     for name in names:
         registry.check_device(name, where_it_runs)
     database = connect()
@@ -64,16 +98,21 @@ def label(
     if dry_run:
         _show_plan(database, chosen, where, where_it_runs, as_json)
         return
+    found = choose_gpus(gpus) if gpus is not None else []
     reports = []
     for name in chosen:
         report = run_teacher(
             database,
             name,
             device=where_it_runs,
+            gpus=found,
             workers=workers,
-            follow=follow,
             where=where,
             limit=limit,
+            order=order,
+            priority=priority,
+            options=options,
+            telemetry=telemetry,
             quiet=as_json,
         )
         reports.append(report)
@@ -87,12 +126,27 @@ def label(
     if any(report.totals.interrupted for report in reports):
         say("Interrupted; run the same command again to continue.")
         return
+    if complain(reports):
+        raise SystemExit(2)
+
+
+def complain(reports: Sequence[LabelReport]) -> bool:
+    """Say what failed; returns whether anything did."""
     failing = [report for report in reports if report.totals.failed and report.failures]
     for report in failing:
         reasons = ", ".join(f"{count:,} × {code}" for code, count, _ in report.failures)
         say(f"error: {report.teacher} could not label all: {reasons}; the others are labelled")
-    if failing:
-        raise SystemExit(2)
+    stopped = [line for report in reports for line in report.totals.gave_up]
+    for line in stopped:
+        say(f"error: a worker stopped, the others went on: {line}")
+    return bool(failing or stopped)
+
+
+def device_of(gpu: int | None, gpus: str | None, device: str | None) -> str:
+    """Return the device that the options name; inside of each process of --gpus it is cuda:0."""
+    if gpus is not None:
+        return "cuda:0"
+    return f"cuda:{gpu}" if gpu is not None else device or "cpu"
 
 
 def run_teacher(database: Any, name: str, *, quiet: bool, workers: int | None, **given: Any) -> Any:
@@ -111,6 +165,7 @@ def run_teacher(database: Any, name: str, *, quiet: bool, workers: int | None, *
                 p.done + p.failed,
                 p.done + p.failed + p.open,
                 f"({p.failed:,} failed)" if p.failed else "",
+                cost=(p.ended_cost, p.ended_cost + p.open_cost),
             ),
             **given,
         )

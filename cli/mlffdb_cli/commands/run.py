@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlffdb.errors import MlffdbError
 from mlffdb_cli.commands.export import print_export_report
-from mlffdb_cli.commands.label import print_label_report, run_teacher
+from mlffdb_cli.commands.label import device_of, print_label_report, run_teacher
 from mlffdb_cli.commands.sample import print_sample_report, show_plan
 from mlffdb_cli.commands.validate import print_validation_report
-from mlffdb_cli.options import data_dir_option, database_options, json_option, settings
+from mlffdb_cli.options import (
+    data_dir_option,
+    database_options,
+    json_option,
+    settings,
+    use_teachers,
+)
 from mlffdb_cli.output import print_json
 from mlffdb_cli.progress import bar
+from mlffdb_cli.telemetry_options import telemetry_options
+
+if TYPE_CHECKING:
+    from mlffdb_workers.gpus import Gpu
+    from mlffdb_workers.telemetry import Telemetry
 
 QUERIES = (
     "SELECT * FROM composition_by_element",
@@ -35,16 +47,21 @@ class InterruptedRunError(MlffdbError):
 @database_options
 @click.option("--workers", type=click.IntRange(1), help="Processes; one per core if not given.")
 @click.option("--gpu", type=click.IntRange(0), metavar="N", help="Compute on GPU number N.")
-@click.option("--device", help="cpu or cuda:N; cpu if neither this nor --gpu is given.")
+@click.option("--gpus", metavar="LIST", help="all, or numbers such as 0,1,3: a labelling process "
+              "for each; sampling uses the first.")  # fmt: skip
+@click.option("--device", help="cpu or cuda:N; cpu if none of these three is given.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of exports.")
+@telemetry_options
 @click.option("--dry-run", is_flag=True, help="Print what would be made, and make nothing.")
 @json_option
 def run(
     plan: str,
     workers: int | None,
     gpu: int | None,
+    gpus: str | None,
     device: str | None,
     out: Path | None,
+    telemetry: Telemetry,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -63,15 +80,18 @@ def run(
     from mlffdb.sampling import load_plan
     from mlffdb.store import reader
     from mlffdb.store.database import Database
+    from mlffdb_workers.gpus import choose_gpus
 
-    if gpu is not None and device is not None:
-        raise click.UsageError("give --gpu or --device, not both")
+    if sum(given is not None for given in (gpu, gpus, device)) > 1:
+        raise click.UsageError("give one of --gpu, --gpus and --device")
     loaded = load_plan(plan)
     if dry_run:
         show_plan(loaded, as_json)
         return
+    use_teachers(click.get_current_context(), loaded.teachers)
     found = settings()
-    where_it_runs = f"cuda:{gpu}" if gpu is not None else device or "cpu"
+    where_it_runs = device_of(gpu, gpus, device)
+    chosen = choose_gpus(gpus) if gpus is not None else []
     teachers = list(loaded.label.teachers) or [default_teacher(found, where_it_runs)]
     _check(loaded, teachers, where_it_runs)
     with Database(found) as database:
@@ -86,6 +106,8 @@ def run(
             teachers,
             workers=workers,
             device=where_it_runs,
+            gpus=chosen,
+            telemetry=telemetry,
             out=out or found.exports_dir,
             stage=stage,
         )
@@ -117,6 +139,8 @@ def _stages(
     *,
     workers: int | None,
     device: str,
+    gpus: Sequence[Gpu],
+    telemetry: Telemetry,
     out: Path,
     stage: _Stages,
 ) -> dict[str, Any]:
@@ -130,6 +154,7 @@ def _stages(
             plan,
             workers=workers or campaign.default_workers(),
             device=device,
+            telemetry=telemetry,
             on_progress=lambda p: progress.update(
                 p.done + p.failed, p.tasks, f"{p.inserted:,} structures, tasks"
             ),
@@ -138,7 +163,17 @@ def _stages(
     _go_on(sampled)
     labelled = []
     for name in teachers:
-        labelled.append(run_teacher(database, name, quiet=quiet, workers=workers, device=device))
+        labelled.append(
+            run_teacher(
+                database,
+                name,
+                quiet=quiet,
+                workers=workers,
+                device=device,
+                gpus=gpus,
+                telemetry=telemetry,
+            )
+        )
         stage.done("label", print_label_report, labelled[-1])
         _go_on(labelled[-1])
     with bar("validating", quiet=quiet) as progress:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlffdb_cli.options import connect, database_options, json_option, settings
 from mlffdb_cli.output import print_json, print_rows, say
 from mlffdb_cli.progress import bar
+from mlffdb_cli.telemetry_options import telemetry_options
+
+if TYPE_CHECKING:
+    from mlffdb_workers.telemetry import Telemetry
 
 
 @click.command(short_help="Sample structures from a plan.")
@@ -18,10 +22,16 @@ from mlffdb_cli.progress import bar
 @click.option(
     "--device", default="cpu", show_default=True, help="cpu or cuda:N, for engines that can use it."
 )
+@telemetry_options
 @click.option("--dry-run", is_flag=True, help="Print what would be made, and make nothing.")
 @json_option
 def sample(
-    plan: str | None, workers: int | None, device: str, dry_run: bool, as_json: bool
+    plan: str | None,
+    workers: int | None,
+    device: str,
+    telemetry: Telemetry,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Sample structures as PLAN says: a packaged plan's name or a YAML file.
 
@@ -54,6 +64,7 @@ def sample(
             loaded,
             workers=workers or campaign.default_workers(),
             device=device,
+            telemetry=telemetry,
             on_progress=lambda p: progress.update(
                 p.done + p.failed, p.tasks, f"{p.inserted:,} structures, tasks"
             ),

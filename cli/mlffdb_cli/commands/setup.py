@@ -39,6 +39,11 @@ def init(as_json: bool) -> None:
             f"{report.reader_problem}; ask an administrator for CREATEROLE, or set "
             "MLFFDB_READER_URL to a login that can only read"
         )
+    if report.limits_problem and not as_json:
+        say(
+            f"warning: the limits on connections could not be set: {report.limits_problem}; "
+            "docs/queue.md lists them for an administrator"
+        )
 
 
 def plain_report(report: object) -> dict[str, object]:
