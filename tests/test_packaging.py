@@ -20,7 +20,7 @@ SOURCES = {
     "mlffdb/migrations": ROOT / "migrations",
     "mlffdb/configs": ROOT / "configs",
 }
-DATA = {".yaml", ".sql", ".mako", ".typed"}
+DATA = {".yaml", ".sql", ".mako", ".typed", ".sh"}
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
 #: A stand-in for an environment in which the extras are not installed: found by every process
@@ -128,6 +128,9 @@ def test_the_wheel_holds_every_module_and_data_file(names: set[str]) -> None:
         "mlffdb/migrations/env.py",
         "mlffdb/migrations/versions/0001_initial.py",
         "mlffdb/migrations/versions/0001_initial.sql",
+        "mlffdb/migrations/versions/0002_pausing.py",
+        "mlffdb/migrations/versions/0002_pausing.up.sql",
+        "mlffdb/migrations/versions/0002_pausing.down.sql",
         "mlffdb/store/schema/structures.py",
         "mlffdb/sampling/methods/md.py",
         "mlffdb_cli/commands/run.py",

@@ -6,6 +6,7 @@ relative to its own folder.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from functools import cache
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal
 import platformdirs
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from mlffdb.declarations import DeclaredTeacher
 from mlffdb.errors import ConfigError
 
 FILE_NAME = "mlffdb.toml"
@@ -32,6 +34,11 @@ def _default_data_dir() -> Path:
 def _number(value: Any) -> Any:
     """Read a number of an environment variable, which is text."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _from_json(value: Any) -> Any:
+    """Read a table of an environment variable, which is JSON."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -56,6 +63,9 @@ class Settings(BaseModel):
     exports_dir: Path = Field(Path("exports"), description="folder that snapshots are written to")
     teacher: str | None = Field(None, description="teacher that `mlffdb label` takes by default")
     plan: str | None = Field(None, description="plan that `mlffdb sample` takes by default")
+    teachers: Annotated[dict[str, DeclaredTeacher], BeforeValidator(_from_json)] = Field(
+        default_factory=dict, description="ASE calculators as teachers, by name"
+    )
     postgres_version: Annotated[Literal[16, 18], BeforeValidator(_number)] = Field(
         18, description="version of the embedded server"
     )
@@ -64,6 +74,19 @@ class Settings(BaseModel):
     def embedded(self) -> bool:
         """Whether the embedded PostgreSQL is used."""
         return self.database_url is None
+
+    def variables(self) -> dict[str, str]:
+        """Return the ``MLFFDB_*`` variables from which `load_settings` makes these settings."""
+        found = {}
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            if isinstance(value, dict):
+                value = self.model_dump_json(include={key}).partition(":")[2][:-1]
+            if value is not None:
+                found[ENV_PREFIX + key.upper()] = str(value)
+        return found
 
 
 _PATHS = ("data_dir", "cache_dir", "weights_dir", "exports_dir")
@@ -105,10 +128,11 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
-        where = origin.get(key, str(path or "settings"))
+        key = ".".join(map(str, first["loc"]))
+        where = origin.get(str(first["loc"][0]) if first["loc"] else "", str(path or "settings"))
         allowed = ", ".join(Settings.model_fields)
-        hint = f"; known keys: {allowed}" if first["type"] == "extra_forbidden" else ""
+        known = first["type"] == "extra_forbidden" and len(first["loc"]) == 1
+        hint = f"; known keys: {allowed}" if known else ""
         raise ConfigError(f"{where}: {key}: {first['msg']}{hint}") from None
 
 

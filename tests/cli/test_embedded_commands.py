@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mlffdb.store import migrate
 from mlffdb.store.embedded import EmbeddedServer
 from tests.cli.running import done, done_json, process, refused
 
@@ -17,7 +18,7 @@ def test_the_life_of_a_data_folder(open_folder: Path, monkeypatch: pytest.Monkey
     assert not EmbeddedServer(folder).is_alive()
     assert refused("status", *option).endswith("has no mlffdb schema; run `mlffdb init`")
     text = done("init", *option)
-    assert text.startswith("Created schema 0001 in embedded PostgreSQL in ")
+    assert text.startswith(f"Created schema {migrate.head()} in embedded PostgreSQL in ")
     assert "Next: " in text
     assert done("init", *option).startswith("Nothing to do: ")
     assert done("db", "upgrade", *option).startswith("Nothing to do: ")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import mlffdb
+from mlffdb.store import migrate
 from mlffdb.store.database import Database
 from tests.cli.running import column, done, done_json, refused, started, value, wait_until
 
@@ -64,7 +65,7 @@ def test_from_nothing_to_files_and_again_nothing_new(
     plan = written(tmp_path, SMALL)
     text = done("run", plan, "--out", str(out), "--workers", "2")
     for line in (
-        "init: schema 0001 in ",
+        f"init: schema {migrate.head()} in ",
         "9 structures, 0 found twice, 0 rejected; 3 of 3 tasks done.",
         "gfn2-xtb: 9 labelled now; 9 labelled in all, 0 open, 0 failed, 0 cancelled.",
         "Froze small v1: 9 structures (3 train, 3 val, 3 test)",

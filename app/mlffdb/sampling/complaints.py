@@ -37,7 +37,7 @@ def _follows(complaint: dict[str, Any], complaints: list[dict[str, Any]]) -> boo
 def _complaint(complaint: dict[str, Any], where: str, lines: dict[Path, int]) -> str:
     loc = complaint["loc"]
     if complaint["type"] == "misfit":
-        loc = (*loc, "methods", complaint["ctx"]["at"])
+        loc = (*loc, *complaint["ctx"]["at"])
     if complaint["type"] == "union_tag_invalid":
         loc = (*loc, "type")
     path = _known_path(loc, lines)

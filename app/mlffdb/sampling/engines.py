@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from mlffdb.config import Settings, load_settings
-from mlffdb.errors import PlanError
+from mlffdb.errors import PlanError, TeacherError
 from mlffdb.sampling.engine_spec import MMFF, EngineSpec
 from mlffdb.sampling.items import Item
 
@@ -112,11 +111,9 @@ class EngineCache:
 
 
 def _ase_calculator(spec: EngineSpec, path: str) -> Any:
-    module, _, attribute = path.partition(":")
+    from mlffdb.teachers.from_ase import make_calculator
+
     try:
-        return getattr(importlib.import_module(module), attribute)(**spec.settings)
-    except Exception as error:
-        raise PlanError(
-            f"engine {spec.label}: cannot be made ({type(error).__name__}: {error}); "
-            "check its name and settings in the plan"
-        ) from error
+        return make_calculator(path, spec.settings, f"engine {spec.name}")
+    except TeacherError as error:
+        raise PlanError(f"{error}; check its name and settings in the plan") from error

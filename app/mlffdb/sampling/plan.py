@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from mlffdb.declarations import DeclaredTeacher
 from mlffdb.errors import TeacherError
 from mlffdb.sampling.input_file import MEANING, InputFile
 from mlffdb.sampling.method import METHODS, Method
@@ -41,7 +42,9 @@ class Block(_Part):
         for place, method in enumerate(self.methods):
             reason = _misfit(self.source, method)
             if reason:
-                raise PydanticCustomError("misfit", "{why}", {"why": reason, "at": place})
+                raise PydanticCustomError(
+                    "misfit", "{why}", {"why": reason, "at": ("methods", place)}
+                )
         return self
 
     @property
@@ -71,18 +74,6 @@ class LabelStage(_Part):
     teachers: tuple[str, ...] = Field(
         default=(), description="teachers; the configured default if none"
     )
-
-    @field_validator("teachers")
-    @classmethod
-    def _known(cls, teachers: tuple[str, ...]) -> tuple[str, ...]:
-        from mlffdb.teachers import registry
-
-        for name in teachers:
-            try:
-                registry.describe(name)
-            except TeacherError as error:
-                raise ValueError(str(error)) from None
-        return teachers
 
 
 class ValidationStage(_Part):
@@ -125,6 +116,9 @@ class Plan(_Part):
     description: str = Field(default="", description="one line on what it makes")
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of all sampling")
     blocks: tuple[Block, ...] = Field(min_length=1, description="what is sampled")
+    teachers: dict[str, DeclaredTeacher] = Field(
+        default_factory=dict, description="ASE calculators as teachers, by name"
+    )
     label: LabelStage = LabelStage()
     validation: ValidationStage = ValidationStage()
     export: ExportStage = ExportStage()
@@ -139,6 +133,19 @@ class Plan(_Part):
         if twice is not None:
             raise ValueError(f"two blocks are named {twice!r}; seeds follow from the name")
         return blocks
+
+    @model_validator(mode="after")
+    def _teachers_are_known(self) -> Plan:
+        from mlffdb.teachers import registry
+
+        for name in self.label.teachers:
+            try:
+                if name not in self.teachers:
+                    registry.describe(name)
+            except TeacherError as error:
+                why = {"why": str(error), "at": ("label", "teachers")}
+                raise PydanticCustomError("misfit", "{why}", why) from None
+        return self
 
     @property
     def source(self) -> str:

@@ -63,6 +63,29 @@ class Structure:
         if self.multiplicity is not None:
             object.__setattr__(self, "multiplicity", _multiplicity(self.multiplicity, pbc))
 
+    @classmethod
+    def trusted(
+        cls,
+        numbers: NDArray[np.uint8],
+        positions: NDArray[np.float64],
+        cell: NDArray[np.float64] | None,
+        pbc: tuple[bool, bool, bool],
+        charge: int,
+        multiplicity: int | None,
+    ) -> Structure:
+        """Return a structure of fields that came from one, without checking them again.
+
+        The arrays must have the class's types and shapes; they are made read-only, not copied.
+        """
+        made = object.__new__(cls)
+        for array in (numbers, positions, cell):
+            if array is not None:
+                array.setflags(write=False)
+        fields = (numbers, positions, cell, pbc, charge, multiplicity)
+        for name, value in zip(cls.__slots__, fields, strict=True):
+            object.__setattr__(made, name, value)
+        return made
+
     @property
     def n_atoms(self) -> int:
         """Number of atoms."""
