@@ -193,7 +193,7 @@ def test_a_misspelt_variable_is_seen_by_doctor(
         (("label", "--workers", "0"), "not in the range"),
         (("label", "--workers", "two"), "'two' is not a valid integer"),
         (("label", "--gpu", "-1"), "not in the range"),
-        (("label", "--gpu", "0", "--device", "cpu"), "give --gpu or --device, not both"),
+        (("label", "--gpu", "0", "--device", "cpu"), "give one of --gpu, --gpus and --device"),
         (("label", "--limit", "0"), "not in the range"),
         (("sample", "quickstart", "--workers", "-3"), "not in the range"),
         (("run",), "missing argument 'PLAN'"),

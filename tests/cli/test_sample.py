@@ -193,9 +193,8 @@ def test_a_task_that_fails_is_told_and_the_others_go_through(db: Database, plan:
         )
     result = mlffdb("sample", plan, "--workers", "1")
     assert result.exit_code == 2
-    assert result.stderr.strip().splitlines() == [
-        "error: 1 tasks failed; the structures of the others are there"
-    ]
+    last = result.stderr.strip().splitlines()[-1]
+    assert last == "error: 1 tasks failed; the structures of the others are there"
     assert "16 of 17 tasks done, 1 failed." in result.stdout
     assert "1 tasks failed by task_error: " in result.stdout
     (failure,) = done_json("status")["sampling_failures"]

@@ -159,7 +159,7 @@ class Plan(_Part):
 
     def block(self, name: str) -> Block:
         """Return the block *name*; raises KeyError."""
-        return next(block for block in self.blocks if block.name == name)
+        return {block.name: block for block in self.blocks}[name]
 
     @cached_property
     def digest(self) -> str:
