@@ -198,5 +198,5 @@ def test_a_task_that_fails_is_told_and_the_others_go_through(db: Database, plan:
     assert "16 of 17 tasks done, 1 failed." in result.stdout
     assert "1 tasks failed by task_error: " in result.stdout
     (failure,) = done_json("status")["sampling_failures"]
-    assert (failure["plan"], failure["tasks"]) == ("kill", 1)
+    assert (failure["name"], failure["tasks"]) == ("kill", 1)
     assert value(db, "SELECT count(*) FROM structure") > 90
