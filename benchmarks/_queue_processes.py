@@ -165,23 +165,26 @@ FROM c JOIN structure s USING (structure_id) ORDER BY c.priority, c.cost, c.stru
 
 _BARE_COMPLETE = """
 WITH mine AS (
-    UPDATE bare_task q SET status = 'done', lease_expires_at = NULL, updated_at = now()
+    UPDATE bare_task q SET status = 'done', lease_expires_at = NULL, error_code = NULL,
+        error = NULL, updated_at = now()
     FROM unnest(%(key)s::uuid[], %(attempt)s::smallint[], %(n)s::integer[], %(energy)s::float8[],
-        %(place)s::integer[]) AS i(key, attempt, n, energy, place)
+        %(place)s::integer[], %(force_max)s::real[], %(charge)s::smallint[],
+        %(multiplicity)s::smallint[], %(size)s::integer[], %(wall)s::real[])
+        AS i(key, attempt, n, energy, place, force_max, charge, multiplicity, size, wall)
     WHERE q.teacher_id = %(teacher)s AND q.structure_id = i.key AND q.attempts = i.attempt
         AND q.worker_id = %(worker)s::uuid AND q.lease_expires_at IS NOT NULL
     RETURNING i.*
 )
 INSERT INTO bare_label (structure_id, teacher_id, n_atoms, energy, forces, force_max, charge,
-    batch_size, wall_seconds, worker_id, device)
-SELECT key, %(teacher)s, n, energy, substr(%(forces)s::bytea, place, 12 * n), 1, 0, 64, 0.001,
-    %(worker)s::uuid, 'cpu' FROM mine"""
+    multiplicity, batch_size, wall_seconds, worker_id, device)
+SELECT key, %(teacher)s, n, energy, substr(%(forces)s::bytea, place, 12 * n), force_max, charge,
+    multiplicity, size, wall, %(worker)s::uuid, 'cpu' FROM mine"""
 
 
 def bare(url: str, batch: int, teacher_id: int) -> Drained:
     """The same two statements by the driver alone, on tables without foreign keys and checks."""
     result = Drained()
-    forces = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32).tobytes()
+    forces = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
     connection = psycopg2.connect(**libpq(make_url(url)))
     connection.autocommit = True
     same = {"worker": str(uuid4()), "teacher": teacher_id, "batch": batch}
@@ -200,18 +203,22 @@ def bare(url: str, batch: int, teacher_id: int) -> Drained:
             last = (rows[-1][2], rows[-1][3], rows[-1][0])
             sizes = [row[4] for row in rows]
             starts = [1 + 12 * sum(sizes[:i]) for i in range(len(sizes))]
-            cursor.execute(
-                _BARE_COMPLETE,
-                {
-                    **same,
-                    "key": "{" + ",".join(row[0] for row in rows) + "}",
-                    "attempt": "{" + ",".join(str(row[1]) for row in rows) + "}",
-                    "n": "{" + ",".join(map(str, sizes)) + "}",
-                    "energy": "{" + ",".join(str(-38.1 * n) for n in sizes) + "}",
-                    "place": "{" + ",".join(map(str, starts)) + "}",
-                    "forces": b"".join(forces[: 12 * n] for n in sizes),
-                },
-            )
+            computed = [forces[:n] for n in sizes]
+            columns = {
+                "key": [row[0] for row in rows],
+                "attempt": [row[1] for row in rows],
+                "n": sizes,
+                "energy": [-38.1 * n for n in sizes],
+                "place": starts,
+                "force_max": [np.sqrt((one**2).sum(1)).max() for one in computed],
+                "charge": [0] * len(rows),
+                "multiplicity": ["NULL"] * len(rows),
+                "size": [batch] * len(rows),
+                "wall": [0.001] * len(rows),
+            }
+            arrays = {name: f"{{{','.join(map(str, all_))}}}" for name, all_ in columns.items()}
+            blob = b"".join(one.tobytes() for one in computed)
+            cursor.execute(_BARE_COMPLETE, {**same, **arrays, "forces": blob})
             result.done += cursor.rowcount
             result.seconds = time.monotonic() - begin
 

@@ -12,7 +12,8 @@ from mlffdb.store import labels, runs
 from mlffdb.store.database import Database, libpq
 from mlffdb.store.labels import TeacherRow
 
-#: The same columns and indexes as the real tables, without foreign keys and checks.
+#: The same columns as the real tables and what claim and completion need: no foreign keys, no
+#: checks, no further indexes.
 BARE = """
 CREATE TABLE bare_task (LIKE label_task INCLUDING DEFAULTS, PRIMARY KEY (teacher_id, structure_id))
     WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);

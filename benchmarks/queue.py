@@ -108,7 +108,7 @@ def _contenders(database: Database, rows: int) -> dict[str, Callable[[int], Drai
             found[f"pgqueuer without results, batch {size}"] = _pgqueuer(database, url, rows, size)
     if find_spec("procrastinate"):
         _install_procrastinate(url)
-        found["procrastinate without results"] = _procrastinate(database, url, rows)
+        found["procrastinate without results"] = _procrastinate(database, rows)
     return found
 
 
@@ -166,7 +166,7 @@ def _install_procrastinate(url: str) -> None:
         app.schema_manager.apply_schema()
 
 
-def _procrastinate(database: Database, url: str, rows: int) -> Callable[[int], Drained]:
+def _procrastinate(database: Database, rows: int) -> Callable[[int], Drained]:
     def contend(_: int) -> Drained:
         tables.execute(
             database,

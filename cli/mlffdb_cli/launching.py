@@ -24,8 +24,11 @@ NOT_REPEATED = ("launcher", "names", "workers", "gpu", "gpus", "device", "dry_ru
 #: Options that make no sense without --launcher.
 LAUNCHING = ("gpus_per_worker", "cpus_per_worker", "time_limit", "sbatch")
 
-#: Options that workers on several machines cannot share.
-ONE_FILE = ("profile", "log_file")
+#: Options that workers on several machines cannot share, and what to do instead.
+ONE_FILE = {
+    "profile": "profile one worker by `mlffdb label --profile` on one of them",
+    "log_file": "each logs to a file of its own in this folder",
+}
 
 
 def launch_options(command: Command) -> Command:
@@ -161,8 +164,8 @@ def _repeated() -> Iterator[str]:
             continue
         if name in ONE_FILE:
             raise click.UsageError(
-                f"{option.opts[0]} names one file for all workers; with --launcher, each logs to "
-                "a file of its own in this folder"
+                f"{option.opts[0]} names one file, and cannot go with --launcher, which starts "
+                f"workers on several machines; {ONE_FILE[name]}"
             )
         value = values[name]
         if isinstance(option, click.Option) and option.is_flag:

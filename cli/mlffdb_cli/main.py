@@ -15,6 +15,7 @@ import click
 
 from mlffdb.config import package_version
 from mlffdb.errors import MlffdbError
+from mlffdb_workers.signals import interruptible
 
 #: Command → module and function, loaded when it is called, so that help is quick.
 COMMANDS = {
@@ -87,7 +88,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors that the user can mend become one line."""
         try:
-            with _usage_as_line():
+            with _usage_as_line(), interruptible():
                 return super().invoke(ctx)
         except MlffdbError as error:
             _end(ctx, str(error), error.exit_code)

@@ -1,13 +1,20 @@
-"""Options of the commands that start workers."""
+"""What commands that start workers have in common: options, how they stop, what they say."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlffdb_cli.options import Command
+from mlffdb_cli.output import say
+
+if TYPE_CHECKING:
+    from mlffdb_workers.state import LoopOptions
+    from mlffdb_workers.supervisor import Totals
 
 #: Fields of LoopOptions.
 _FIELDS = ("grace", "hang", "max_faults")
@@ -28,6 +35,39 @@ def loop_options(command: Command) -> Command:
     for option in reversed(_OPTIONS):
         called = option(called)
     return called
+
+
+@contextmanager
+def stopping_is_no_error() -> Iterator[None]:
+    """End the command with 0 where it is stopped before or after its workers are at work.
+
+    Stands under the options, as a decorator.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        say_interrupted()
+        raise SystemExit(0) from None
+
+
+def say_interrupted() -> None:
+    """Say how to go on."""
+    say("Interrupted; run the same command again to continue.")
+
+
+def say_stopping(options: LoopOptions) -> None:
+    """Say why the command does not end at once."""
+    say(
+        f"Stopping: the batch at hand is finished, or given back after {options.grace:g} s; "
+        "Ctrl-C again ends it at once."
+    )
+
+
+def complain_of_stopped(totals: Totals) -> bool:
+    """Say which workers stopped for good while others went on; returns whether any did."""
+    for line in totals.gave_up:
+        say(f"error: a worker stopped, the others went on: {line}")
+    return bool(totals.gave_up)
 
 
 _OPTIONS = (

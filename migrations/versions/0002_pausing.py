@@ -1,6 +1,7 @@
 """Teachers can be paused and keep what their checks measured; views show it, and who works where.
 
-Safe while workers of 0.1.0a1 run: columns are nullable and views only gain columns. Going back
+Labels lose their foreign keys to teacher and run, which refuse to delete instead. Safe while
+workers of 0.1.0a1 run: columns are nullable and views only gain columns. Going back
 makes the replaced views anew, without the reader's rights on them: `mlffdb init` gives them again.
 
 Revision ID: 0002

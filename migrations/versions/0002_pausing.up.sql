@@ -1,3 +1,13 @@
+ALTER TABLE label DROP CONSTRAINT fk_label_teacher_id, DROP CONSTRAINT fk_label_run_id;
+CREATE FUNCTION refuse_delete() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of % are never deleted: labels name them', TG_TABLE_NAME;
+END $$;
+COMMENT ON FUNCTION refuse_delete() IS 'Keeps what labels name without a foreign key';
+CREATE TRIGGER kept BEFORE DELETE ON run
+    FOR EACH ROW EXECUTE FUNCTION refuse_delete();
+CREATE TRIGGER kept BEFORE DELETE ON teacher
+    FOR EACH ROW EXECUTE FUNCTION refuse_delete();
 ALTER TABLE teacher
     ADD COLUMN paused_at timestamp with time zone,
     ADD COLUMN paused_why text,
@@ -82,3 +92,21 @@ ORDER BY t.name, t.teacher_id;
 COMMENT ON COLUMN progress.paused_at IS 'Since when its tasks are not claimed; NULL: not paused';
 COMMENT ON COLUMN progress.paused_why IS 'Reason of the pause, or NULL';
 COMMENT ON COLUMN progress.superseded IS 'Of a former exact teacher; see the view teachers';
+CREATE OR REPLACE VIEW dataset AS
+SELECT s.structure_id, s.formula, element_symbols(s.elements) AS elements,
+    cardinality(s.elements) AS n_elements, s.n_atoms, s.n_periodic, s.n_periodic > 0 AS periodic,
+    s.charge, s.multiplicity, s.domain, s.tags,
+    ARRAY(SELECT DISTINCT o.method FROM origin o WHERE o.structure_id = s.structure_id ORDER BY 1)
+        AS methods, sv.verdict AS structure_verdict,
+    t.name AS teacher, l.teacher_id, l.energy, l.energy_per_atom, l.force_max, l.stress,
+    lv.verdict AS label_verdict, t.untrained, l.device, l.wall_seconds,
+    l.created_at AS labelled_at, l.energy_spread, l.forces_spread
+FROM label l
+JOIN structure s USING (structure_id)
+JOIN teacher t USING (teacher_id)
+LEFT JOIN verdict sv
+    ON sv.structure_id = l.structure_id AND sv.teacher_id IS NULL AND sv.is_current
+LEFT JOIN verdict lv
+    ON lv.structure_id = l.structure_id AND lv.teacher_id = l.teacher_id AND lv.is_current;
+COMMENT ON COLUMN dataset.energy_spread IS 'Spread of an ensemble''s energies, eV; or NULL';
+COMMENT ON COLUMN dataset.forces_spread IS 'Largest spread of a force component, eV/Å; or NULL';

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -128,6 +129,34 @@ def test_another_version_is_refused_or_compared(db: Database, labelled: list[UUI
     report = auditing.audit(db, settings, fraction=0.2, across=True)
     assert (report.fingerprint, report.disagreeing) == (old.fingerprint, 0)
     assert report.fingerprint_here == teacher.identity.fingerprint
+
+
+def test_a_name_may_itself_end_in_a_precision(db: Database, labelled: list[UUID]) -> None:
+    """Found among the labels, and only then unknown as what could compute them again."""
+    with db.begin() as connection:
+        connection.execute(text("UPDATE teacher SET name = 'gfn2-xtb@float64'"))
+        fingerprint = connection.execute(text("SELECT fingerprint FROM teacher")).scalar_one()
+    for name in ("gfn2-xtb@float64", f"gfn2-xtb@float64@{fingerprint[:9].upper()}"):
+        assert refused("audit", "--teacher", name).startswith("unknown teacher 'gfn2-xtb@float64'")
+    assert refused("audit", "--teacher", "gfn2-xtb").startswith("no labels by teacher gfn2-xtb;")
+
+
+def test_labels_by_a_file_of_the_users_own(db: Database, tmp_path: Path) -> None:
+    """Such a teacher is stored by its file's name, and asked for by its path."""
+    pytest.importorskip("fennol", reason="the extra fennol is not installed")
+    from tests.teachers import fennol_models
+
+    path = tmp_path / "mine.fnx"
+    fennol_models.ani_like(seed=3).save(path)
+    [identity] = add_molecules(db, 1)
+    teacher = load_teacher(f"fennol:{path}", device="cpu", settings=load_settings())
+    with db.begin() as connection:
+        teacher_id = labels.register_teacher(connection, teacher_row(teacher))
+        [water] = structures.fetch(connection, [identity]).values()
+    [result] = label(teacher, [water])
+    insert_label(db, teacher_id, identity, result.energy, result.forces)
+    assert "name it: --teacher fennol:PATH/mine.fnx" in refused("audit")
+    assert "1 of 1 labels by fennol:mine" in done("audit", "--teacher", f"fennol:{path}")
 
 
 def test_without_labels_there_is_nothing_to_audit(db: Database) -> None:

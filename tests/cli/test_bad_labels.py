@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -300,12 +299,12 @@ def test_a_file_that_cannot_grow_publishes_nothing_and_the_next_export_goes_thro
     """As with a quota: the kernel limits the size of every file."""
     fill(db, candidates(4))
     arguments = ("export", "x", "--teacher", "emt", "--out", str(tmp_path / "out"))
+    limited = ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh"]  # blocks of 512 bytes
     result = subprocess.run(
-        [sys.executable, "-m", "mlffdb_cli.main", *arguments],
+        [*limited, sys.executable, "-m", "mlffdb_cli.main", *arguments],
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)),
     )
     assert "nothing was published" in the_line(result.returncode, result.stderr)
     assert not list(tmp_path.glob("out/x/v*"))

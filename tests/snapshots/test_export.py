@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import random
@@ -337,6 +338,15 @@ def test_an_old_teacher_version_beside_the_new_one_must_be_named(db, tmp_path):
     with pytest.raises(ExportError, match="emt@abababababab, emt@cdcdcdcdcdcd"):
         export(db, tmp_path)
     assert export(db, tmp_path, teacher="emt@cd").structures == 3
+
+
+def test_a_name_may_itself_end_in_a_precision(db, tmp_path):
+    precise = dataclasses.replace(filling.other_version("cd"), name="emt@float64")
+    filling.fill(db, filling.family("H2O", 3), teacher=precise)
+    assert export(db, tmp_path, teacher="emt@float64").structures == 3
+    assert export(db, tmp_path, teacher="emt@float64@cd").created is False
+    with pytest.raises(ExportError, match="no labels by teacher emt@float32"):
+        export(db, tmp_path, teacher="emt@float32")
 
 
 @pytest.mark.parametrize(

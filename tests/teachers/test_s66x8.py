@@ -21,7 +21,7 @@ def path(shared_folder):
 
 
 def test_its_forces_are_a_gradient_in_hartree_per_angstrom(path):
-    """By the file's own energies: a slope of 1, not of -1 (forces) and not of 0.53 (Hartree/bohr)."""
+    """By the file's own energies: a slope of 1, not -1 (forces), not 0.53 (Hartree/bohr)."""
     slope, correlation, steps = s66x8.gradient_fit(s66x8.read_dimers(path), 1.0)
     assert steps > 100
     assert slope == pytest.approx(1.0, abs=0.02)

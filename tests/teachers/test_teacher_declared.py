@@ -155,6 +155,9 @@ def test_the_fingerprint_follows_declaration_and_files(tmp_path: Path) -> None:
         fingerprint(packages=["numpy", "click"]),
     ]
     assert len({first, *others}) == 6
+    listed = fingerprint(arguments={"weights": [str(weights), {"also": str(moved)}]})
+    weights.write_bytes(b"three")
+    assert fingerprint(arguments={"weights": [str(weights), {"also": str(moved)}]}) != listed
     assert load().identity.settings["source_sha256"]  # no package holds this file
 
 
@@ -172,6 +175,39 @@ def test_mistakes_are_one_line(changes, said) -> None:
         load(**changes)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_raises_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "raising_module.py").write_text("raise RuntimeError('no driver\\nline two')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TeacherError, match=r"cannot be imported \(RuntimeError: no driver\); in"):
+        load(calculator="raising_module:X")
+    found = registry.readiness("mine", declared(calculator="raising_module.inner:X"))
+    assert not found.ready
+    assert found.reason.endswith("RuntimeError: no driver")
+
+
+def test_precision_is_what_is_declared_and_stays_inside() -> None:
+    """MACE's calculator, for one, sets torch's dtype for the process."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+
+    class Leaking(Electrons):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.set_default_dtype(torch.float64)
+
+        def calculate(self, *arguments, **keywords):
+            super().calculate(*arguments, **keywords)
+            self.results["energy"] = float(torch.finfo(torch.get_default_dtype()).bits)
+            torch.set_float32_matmul_precision("high")
+
+    globals()["Leaking"] = Leaking
+    before = (torch.get_default_dtype(), torch.get_float32_matmul_precision())
+    hydrogen = Structure([1, 1], [[0, 0, 0], [0, 0, 1.0]])
+    for precision, bits in (("float64", 64), ("float32", 32)):
+        [result] = label(load(calculator=f"{__name__}:Leaking", precision=precision), [hydrogen])
+        assert result.energy == bits
+        assert (torch.get_default_dtype(), torch.get_float32_matmul_precision()) == before
 
 
 def test_a_device_goes_to_the_calculator_or_is_refused() -> None:

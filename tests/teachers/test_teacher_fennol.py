@@ -97,13 +97,15 @@ def many(names, count, seed):
     return [Structure(a.numbers, a.positions + rng.normal(0, 0.03, (len(a), 3))) for a in chosen]
 
 
-def test_a_restart_compiles_no_growth(tiny_fnx, tmp_path):
+def test_a_restart_compiles_no_growth(tiny_fnx, tmp_path, caplog):
     """Sizes that small molecules first and large ones then have grown are kept in a file."""
     settings = Settings(cache_dir=tmp_path)
     calls = [many(["H2O", "N2"], 60, 1), many(["C6H6", "CH3COOH"], 60, 2)]
     first = load(tiny_fnx, settings)
-    expected = [label(first, call) for call in calls]
+    with caplog.at_level("INFO", logger="mlffdb"):
+        expected = [label(first, call) for call in calls]
     assert first.compiles == 2
+    assert sum("compilation" in record.message for record in caplog.records) == 2
     second = load(tiny_fnx, settings)
     for call, before in zip(calls[::-1], expected[::-1], strict=True):
         energies = [result.energy for result in label(second, call)]
@@ -130,12 +132,11 @@ def test_a_failed_batch_does_not_spoil_the_next(tiny_fnx, settings, molecules):
     """FeNNol itself keeps an unknown element in its state, and raises ever after."""
     teacher = load(tiny_fnx, settings)
     before = label(teacher, molecules)
-    label(teacher, molecules[:1])
-    compiles = teacher.compiles
     gold = Structure([79, 79], [[0, 0, 0], [2.5, 0, 0]])
     spoilt = [*molecules[:2], gold]
     results = label(teacher, spoilt, refusals=[None] * 3)
     assert isinstance(results[2], Failure)
+    compiles = teacher.compiles
     after = label(teacher, molecules)
     assert [p.energy for p in results[:2]] == pytest.approx([p.energy for p in before[:2]])
     assert [p.energy for p in after] == pytest.approx([p.energy for p in before], abs=1e-6)

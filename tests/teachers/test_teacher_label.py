@@ -183,6 +183,35 @@ def test_impossible_results_become_failures(change, code):
     assert isinstance(sound, Prediction)
 
 
+@pytest.mark.parametrize("wrong", [None, {"energy": None}, {"forces": [[0.0, 0.0, 0.0]] * 3}])
+def test_what_is_no_result_fails_alone(wrong):
+    class Careless(PairTeacher):
+        def one(self, structure):
+            result = super().one(structure)
+            if structure.n_atoms != 3:
+                return result
+            return None if wrong is None else dataclasses.replace(result, **wrong)
+
+    first, second, third = label(Careless(), [chain(n) for n in (2, 3, 4)])
+    assert second.code == "teacher_error"
+    assert isinstance(first, Prediction)
+    assert isinstance(third, Prediction)
+
+
+def test_stress_that_was_promised_is_not_left_out():
+    class Silent(PairTeacher):
+        def __init__(self):
+            super().__init__()
+            self.capabilities = dataclasses.replace(
+                self.capabilities, stress=True, periodicity=frozenset({0, 3})
+            )
+
+    crystal = Structure(np.array([6]), np.zeros((1, 3)), np.eye(3) * 4, (True, True, True))
+    alone, periodic = label(Silent(), [chain(2), crystal])
+    assert isinstance(alone, Prediction)
+    assert periodic.code == "missing_property"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -203,6 +232,9 @@ def test_messages_of_memory_running_out(text):
 def test_a_device_fault_may_be_tried_again():
     class Faulty(PairTeacher):
         def compute(self, batch):
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+        def reset(self):  # as torch.cuda.empty_cache() after such a fault
             raise RuntimeError("CUDA error: device-side assert triggered")
 
     results = label(Faulty(), [chain(2), chain(3)])

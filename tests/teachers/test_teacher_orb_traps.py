@@ -156,18 +156,22 @@ def test_torque_is_removed_as_orb_does_it():
 def test_precisions_in_one_process(load):
     """orb_models' loader sets the dtype of the process, and by default turns TF32 on."""
     structure = Structure.from_atoms(shaken("Si"))
-    before = (torch.get_default_dtype(), torch.get_float32_matmul_precision(),
-              torch.backends.cudnn.allow_tf32)  # fmt: skip
+
+    def of_the_process():
+        return (torch.get_default_dtype(), torch.get_float32_matmul_precision(),
+                torch.backends.cudnn.allow_tf32)  # fmt: skip
+
+    before = of_the_process()
     single = load("orb-v3-conservative-20-omat")
     [first] = label(single, [structure])
     for precision in ("float64", "float32-high"):
         [other] = label(load(f"orb-v3-conservative-20-omat@{precision}"), [structure])
         assert abs(other.energy - first.energy) < 1e-4
+        assert of_the_process() == before, precision
     [again] = label(single, [structure])
     assert again.energy == first.energy
     assert np.array_equal(again.forces, first.forces)
-    assert before == (torch.get_default_dtype(), torch.get_float32_matmul_precision(),
-                      torch.backends.cudnn.allow_tf32)  # fmt: skip
+    assert of_the_process() == before
 
 
 def test_tf32_is_off_unless_chosen(load, monkeypatch):

@@ -17,6 +17,7 @@ from mlffdb.store.queue import LABEL_TASKS, Claim, Queue, TaskFailure
 from mlffdb.store.records import decode
 from mlffdb_workers.job import Counters, Flaw
 from mlffdb_workers.loop import WorkLoop
+from mlffdb_workers.observer import Observer
 from mlffdb_workers.state import LoopOptions
 from tests.helpers import add_molecules, add_teacher, approve_all
 
@@ -39,6 +40,8 @@ class Job:
 
     Used with `loop_of`, which gives it a queue.
     """
+
+    one_statement = True
 
     def __init__(self, decide: Callable[[Claim], Any] = lambda _: -1.0, first_batch: int = 4):
         self.decide = decide
@@ -74,13 +77,20 @@ class Job:
 
 
 def loop_of(
-    db: Database, teacher: int, job: Job, *, lease: float = 120.0, **options: Any
+    db: Database,
+    teacher: int,
+    job: Job,
+    *,
+    lease: float = 120.0,
+    observer: Observer | None = None,
+    **options: Any,
 ) -> WorkLoop:
     """Return a loop whose process never ends: statuses are kept in its attribute ``left``."""
     worker = register(db)
     job.queue = Queue(LABEL_TASKS, teacher, worker, lease_seconds=lease)
     left: list[int] = []
-    loop = WorkLoop(db, job, worker, options=LoopOptions(**options), leave=left.append)
+    chosen = LoopOptions(**options)
+    loop = WorkLoop(db, job, worker, options=chosen, observer=observer, leave=left.append)
     loop.left = left  # type: ignore[attr-defined]
     return loop
 

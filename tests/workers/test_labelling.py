@@ -78,6 +78,24 @@ def test_labels_are_the_teachers_own_numbers(db: Database) -> None:
         )
 
 
+def test_a_worker_begins_with_the_budget_that_the_last_one_ended_with(db: Database) -> None:
+    """That of the same teacher on the same device and host, from the database."""
+    add_molecules(db, 6)
+    label(db, workers=1)
+    with db.begin() as connection:
+        connection.execute(text("UPDATE worker SET budget = 2.5"))
+    add_molecules(db, 24, seed=1)
+    label(db, workers=1)
+    with db.begin() as connection:
+        budgets = connection.scalars(text("SELECT budget FROM worker ORDER BY started_at")).all()
+        alone = connection.scalars(
+            text("SELECT DISTINCT batch_size FROM label WHERE worker_id ="
+                 " (SELECT worker_id FROM worker ORDER BY started_at DESC LIMIT 1)")
+        ).all()  # fmt: skip
+    assert budgets == [2.5, 2.5]
+    assert alone == [1]
+
+
 def test_labelling_again_changes_nothing(db: Database) -> None:
     add_molecules(db, 12)
     label(db)

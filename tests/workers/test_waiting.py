@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Connection, text
 
+from benchmarks._proxy import Proxy
 from mlffdb.store import pausing, waiting
-from mlffdb.store.database import Database
+from mlffdb.store.database import Database, libpq
 from mlffdb.store.queue import LABEL_TASKS, Queue
 from mlffdb_workers import campaign
 from mlffdb_workers.job import Counters
+from mlffdb_workers.observer import Observer
 from mlffdb_workers.pace import LAST_POLL, Pace, Poll
 from mlffdb_workers.state import MAX_COMPUTED, MAX_READY
 from tests.helpers import statuses
@@ -121,6 +127,79 @@ def test_a_lost_connection_loses_no_batch(db: Database) -> None:
     assert number(db, "SELECT max(attempts) FROM label_task") == 1
 
 
+def test_a_full_disk_is_one_outage_and_is_asked_ever_more_rarely(db: Database) -> None:
+    """The server goes on to renew leases and refuses labels: neither is news each time."""
+    events: list[str] = []
+    asked: list[float] = []
+
+    class Refused(Job):
+        def write(self, connection: Connection, *rest: Any) -> Counters:
+            asked.append(time.monotonic())
+            if len(asked) < 5:
+                full = "RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'"
+                connection.execute(text(f"DO $$ BEGIN {full}; END $$"))
+            return super().write(connection, *rest)
+
+    class Ear(Observer):
+        def event(self, name: str, **facts: Any) -> None:
+            events.append(name)
+
+    teacher = tasks_of_teacher(db, 12)
+    assert loop_of(db, teacher, Refused(), observer=Ear()).run().done == 12
+    assert events == ["started", "away", "back", "stopped"]
+    waits = [later - earlier for earlier, later in pairwise(asked[:5])]
+    assert waits[3] > 2 * waits[0]
+
+
+class Counting(Proxy):
+    """Counts how often a client speaks and then waits for the server."""
+
+    trips = 0
+
+    def __init__(self, target: Path) -> None:
+        self._speaking: set[socket.socket] = set()
+        super().__init__(target)
+
+    def _serve(self, end: socket.socket) -> None:
+        peer = self._peers.get(end)
+        if peer is not None and peer.family == socket.AF_UNIX:
+            self.trips += end not in self._speaking
+            self._speaking.add(end)
+        elif peer is not None:
+            self._speaking.discard(peer)
+        super()._serve(end)
+
+
+def test_a_batch_is_one_round_trip_to_claim_and_one_to_store(db: Database) -> None:
+    found = libpq(db.url)
+    if not str(found.get("host", "")).startswith("/"):
+        pytest.skip("needs a server on a Unix socket")
+    proxy = Counting(Path(found["host"]) / f".s.PGSQL.{found['port']}")
+    trips: list[tuple[str, int]] = []
+
+    class Meter(Observer):
+        last = 0
+
+        def phase(self, name: str, started: float, ended: float, facts: dict[str, Any]) -> None:
+            if name in ("claim", "prepare", "write", "renew"):
+                if facts.get("tasks"):
+                    trips.append((name, proxy.trips - self.last))
+                self.last = proxy.trips
+
+    teacher = tasks_of_teacher(db, 24)
+    url = f"postgresql://{found['user']}@127.0.0.1:{proxy.port}/{found['dbname']}"
+    settings = db.settings.model_copy(update={"database_url": SecretStr(url)})
+    try:
+        with Database(settings, ping=False) as own:
+            job = Job(first_batch=2)
+            assert loop_of(own, teacher, job, observer=Meter()).run().done == 24
+    finally:
+        proxy.close()
+    assert {n for name, n in trips if name == "write"} == {1}
+    assert {n for name, n in trips if name == "claim"} <= {1, 2}  # 2: at the end of the cursor
+    assert ("claim", 1) in trips
+
+
 def test_leases_of_the_dead_are_taken_when_they_end(db: Database) -> None:
     """First label after at most the lease and a second, though nobody is told of the death."""
     teacher = tasks_of_teacher(db, 12)
@@ -140,7 +219,6 @@ def test_after_an_outage_others_renew_their_leases_first(db: Database) -> None:
     loop = loop_of(db, teacher, Job(), lease=8.0)
     courier = loop._courier
     time.sleep(0.3)  # the holder's leases have ended meanwhile
-    courier._away_since = time.monotonic()
     courier._come_back()
     thread = in_thread(loop)
     wait_until(lambda: statuses(db, teacher).get("done") == 8)

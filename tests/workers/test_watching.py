@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -189,6 +190,9 @@ def test_paused_and_former_teachers_say_what_to_do(db: Database, teacher: int) -
     found = Watcher(db).look()
     assert found.labelling[0].paused_why == "new weights"
     assert next_step(found) == "mlffdb teachers resume test-teacher, which is paused"
+    other = replace(found.labelling[0], teacher="zz", teacher_id=0, paused_at=None)
+    both = replace(found, labelling=[*found.labelling, other])
+    assert next_step(both) == "mlffdb label --teacher zz, which continues"
     change(db, "UPDATE teacher SET paused_at = NULL, created_at = now() - interval '1 day'")
     add_teacher(db, "test-teacher", untrained=True)  # another fingerprint of the same name
     found = Watcher(db).look()

@@ -1,10 +1,10 @@
 """One worker process: `python -m mlffdb_workers label|sample …`, started by the supervisor.
 
 It loads what it needs, says ``{"ready": …}`` on standard output, and starts when it reads a line.
-Afterwards it says ``{"alive": …}`` now and then. When it reads another line, or standard input
-ends since the supervisor is gone, it stops as after SIGTERM. SIGTERM and SIGINT: finish the batch
-at hand if the grace allows, give back the rest, exit 0; a second signal exits at once. The
-supervisor asks by a line, so that a signal to the whole group of processes counts once.
+Afterwards it says ``{"alive": …}`` and its counts now and then. When it reads another line, or
+standard input ends since the supervisor is gone, it stops as after SIGTERM. SIGTERM and SIGINT:
+finish the batch at hand if the grace allows, give back the rest, exit 0; a second signal exits at
+once. The supervisor asks by a line, so that a signal to the whole group of processes counts once.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def label(
     with _reporting_errors(), worker_telemetry(telemetry) as observing:
         settings = load_settings()
         loaded = load_teacher(teacher, device=device, settings=settings)
-        database = Database(settings)
+        database = Database(settings, ping=False)
         with database.begin() as connection:
             teacher_id = labels.register_teacher(connection, teacher_row(loaded))
             name = device_name or loaded.device
@@ -123,7 +123,7 @@ def sample(run_id: int, device: str, lease: float, telemetry: str, **options: An
 
     with _reporting_errors(), worker_telemetry(telemetry) as observing:
         settings = load_settings()
-        database = Database(settings)
+        database = Database(settings, ping=False)
         plan = plan_of_run(database, run_id)
         engines = EngineCache(settings, device)
 
@@ -179,7 +179,7 @@ def _work(
             options=options,
             observer=observer,
             leave=leave,
-            alive=_Alive(),
+            alive=_Alive(lambda: loop.counters),
         )
         watch_signals(loop.stop)
         observer.phase("load", BORN, time.monotonic(), {})
@@ -231,16 +231,23 @@ def _stop_when_told(loop: WorkLoop) -> None:
 
 
 class _Alive:
-    """Tells the supervisor now and then that this process is not stuck as a whole."""
+    """Tells the supervisor now and then that this process is not stuck as a whole.
 
-    def __init__(self) -> None:
+    And how much it did so far, the first of it at once: it may be killed.
+    """
+
+    def __init__(self, counters: Callable[[], Counters]) -> None:
+        self._counters = counters
         self._next = 0.0
+        self._done = 0
 
     def __call__(self) -> None:
         now = time.monotonic()
-        if now >= self._next:
-            self._next = now + ALIVE_SECONDS
+        done = self._counters().done
+        if now >= self._next or (done and not self._done):
+            self._next, self._done = now + ALIVE_SECONDS, done
             _say({"alive": round(now)})
+            _say_counts(self._counters())
 
 
 def _say_counts(counters: Counters) -> None:

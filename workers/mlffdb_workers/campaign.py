@@ -70,11 +70,15 @@ def sample(
     workers: int,
     device: str = "cpu",
     on_progress: Callable[[SampleProgress], None] = lambda _progress: None,
+    on_stop: Callable[[], None] = lambda: None,
     lease: float = LEASE_SECONDS,
     options: LoopOptions = LoopOptions(),  # noqa: B008 - immutable
     telemetry: Telemetry = Telemetry(),  # noqa: B008 - immutable
 ) -> SampleReport:
-    """Sample *plan* by so many processes; what is done already is skipped."""
+    """Sample *plan* by so many processes; what is done already is skipped.
+
+    The other parameters are those of `label`.
+    """
     config = sampling.plan_config(plan)
     with runs.recorded(database, "sample", name=plan.name, config=config, seed=plan.seed) as run:
         enqueued = sampling.enqueue(database, plan, run.run_id)
@@ -96,6 +100,7 @@ def sample(
                 tick=tick,
                 grace=options.grace,
                 hang=options.hang,
+                on_stop=on_stop,
             )
         run.interrupted = totals.interrupted
         found = sampling.progress(database, plan)
@@ -121,6 +126,7 @@ def label(
     order: Order = "mixed",
     priority: int = 0,
     on_progress: Callable[[LabelProgress], None] = lambda _progress: None,
+    on_stop: Callable[[], None] = lambda: None,
     lease: float = LEASE_SECONDS,
     options: LoopOptions = LoopOptions(),  # noqa: B008 - immutable
     telemetry: Telemetry = Telemetry(),  # noqa: B008 - immutable
@@ -129,6 +135,7 @@ def label(
 
     workers: processes on *device*, or on each of *gpus*, of which each process sees its own alone
     where, limit, order, priority: which structures, see `pipeline.labelling.enqueue`
+    on_stop: called when workers are asked to stop and may need their grace for it
     lease: seconds after which the tasks of a worker that says nothing may be taken by others
     options: how the workers behave; with ``follow`` it goes on with structures that come later,
         until it is stopped
@@ -184,6 +191,7 @@ def label(
             tick=tick,
             grace=options.grace,
             hang=options.hang,
+            on_stop=on_stop,
         )
         run.interrupted = totals.interrupted
         teacher_id = known[0] if known else 0

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from mlffdb.store.database import (
     first_line,
     is_bad_value,
     is_conflict,
-    is_connection_failure,
+    is_passing,
 )
 from mlffdb.store.queue import Claim, TaskFailure
 from mlffdb_workers.breaker import Breaker
@@ -78,26 +79,27 @@ class Courier:
         self._not_before = 0.0
         self._last_beat = 0.0
         self._last_recovery = self._recover_from = time.monotonic()
-        self._away_since: float | None = None
+        #: What the database did not accept: an outage lasts until the same succeeds again.
+        self._failed: str | None = None
+        self._refused = ""
+        self._tries = 0
+        self._renew_first = False
         self._paused = False
 
     def run(self) -> None:
         """Do what is due until everything is written and the main thread has ended."""
-        tries = 0
         while True:
             try:
                 if self._visit():
                     self.shared.leave()
                     return
-                tries = 0
             except (DatabaseError, DBAPIError, psycopg2.Error) as error:
                 if is_conflict(error):
                     continue  # the other one went on, and so do we
                 if not is_passing(error):
                     self.shared.leave(error)
                     return
-                tries += 1
-                if not self._sit_out(error, tries):
+                if not self._sit_out(error):
                     return
             except BaseException as error:
                 self.shared.leave(error)
@@ -107,7 +109,7 @@ class Courier:
         """Do the most urgent thing; returns True at the end."""
         shared = self.shared
         self.alive()
-        if self._away_since is not None:
+        if self._renew_first:
             self._come_back()
         with shared.changed:
             now = time.monotonic()
@@ -118,7 +120,8 @@ class Courier:
             patience = self.options.grace - (now - shared.stopping_since)
             spare = shared.stopping and bool(shared.ready or self.breaker.claims)
         if computed is not None:
-            self._write(computed)
+            with self._step("write"):
+                self._write(computed)
         elif ended:
             self._say_goodbye()
             return True
@@ -129,9 +132,11 @@ class Courier:
             self._leave_early(computing)
             return True
         elif spare:
-            self._give_back_spare()
+            with self._step("release"):
+                self._give_back_spare()
         elif self._wants_more():
-            self._claim()
+            with self._step("claim"):
+                self._claim()
         else:
             self._wait(patience if shared.stopping else self.options.hang - seconds)
         self._beat()
@@ -263,8 +268,9 @@ class Courier:
 
     def _store(self, claims: Sequence[Claim], outcomes: Sequence[Any]) -> Counters:
         """Write what was computed; a value that cannot be stored fails its own task only."""
+        alone = self.job.one_statement and not any(map(self.job.flaw, outcomes))
         try:
-            with self.database.begin() as connection:
+            with self.database.autocommit() if alone else self.database.begin() as connection:
                 return self.job.write(connection, claims, outcomes)
         except Exception as error:
             if not is_bad_value(error):
@@ -295,7 +301,11 @@ class Courier:
         with shared.changed:
             due = [batch for batch in self._held() if batch.leased < old]
             claims = [c for batch in due for c in batch.claims] + self.breaker.claims
-        with timed(self.observer, "renew", tasks=len(claims)), self.database.begin() as connection:
+        with (
+            self._step("renew"),
+            timed(self.observer, "renew", tasks=len(claims)),
+            self.database.begin() as connection,
+        ):
             mine = self.job.queue.renew(connection, claims)
             self._store_counters(connection)
         self._last_beat = now
@@ -323,23 +333,41 @@ class Courier:
 
     # the database is away
 
-    def _sit_out(self, error: BaseException, tries: int) -> bool:
+    @contextmanager
+    def _step(self, what: str) -> Iterator[None]:
+        """Do *what* inside; tells of the end of an outage that began with it.
+
+        A server whose disk is full accepts some and refuses the rest; each time is no news.
+        """
+        try:
+            yield
+        except Exception:
+            self._refused = what
+            raise
+        if what == self._failed:
+            self._failed, self._tries = None, 0
+            self.observer.event("back")
+
+    def _sit_out(self, error: BaseException) -> bool:
         """Wait for the next try; returns False if there is no time left for one."""
         shared = self.shared
         now = time.monotonic()
-        if self._away_since is None:
-            self._away_since = now
-            self.database.engine.dispose()
+        self._renew_first = True
+        self._tries += 1
+        self.database.engine.dispose()
         stopping = shared.stopping
         left = self.options.grace - (now - shared.stopping_since) if stopping else AWAY_SECONDS
         longest = min(AWAY_SECONDS, self.job.queue.lease_seconds / 4)
-        wait = min(longest, 0.25 * 2**tries) * random.uniform(0.5, 1.0)  # noqa: S311
+        most = min(longest, 0.25 * 2 ** min(self._tries, 10))
+        wait = most * random.uniform(0.5, 1.0)  # noqa: S311
         if left <= 0:
             shared.leave(error)
             if shared.computing is not None:
                 self.leave(LOST)
             return False
-        self.observer.event("away", error=first_line(error), next_try_seconds=round(wait, 1))
+        if self._failed is None:
+            self._failed, self._refused = self._refused, ""
+            self.observer.event("away", error=first_line(error), next_try_seconds=round(wait, 1))
         end = now + min(wait, left)
         while (rest := end - time.monotonic()) > 0 and shared.stopping == stopping:
             self.alive()
@@ -348,15 +376,13 @@ class Courier:
 
     def _come_back(self) -> None:
         """Renew at once what is held; expired leases of others are theirs to renew for a while."""
-        assert self._away_since is not None
         self._recover_from = time.monotonic() + self.job.queue.lease_seconds / 2
         self._last_beat = 0.0
         with self.shared.changed:
             for batch in self._held():
                 batch.leased = -float("inf")
         self._beat()
-        self.observer.event("back")
-        self._away_since = None
+        self._renew_first = False
 
     # the end
 
@@ -436,12 +462,3 @@ class Courier:
             budget=self.job.budget(),
             stopped=stopped,
         )
-
-
-def is_passing(error: BaseException) -> bool:
-    """Whether the server may accept the same later: it is away, full, or out of something."""
-    if isinstance(error, DatabaseError) or is_connection_failure(error):
-        return True
-    code = str(getattr(getattr(error, "orig", error), "pgcode", None))
-    # 53: disk full, out of memory; 58: input or output failed; 25P03 and 57014: too slow this time
-    return code.startswith(("53", "58")) or code in ("25P03", "57014")

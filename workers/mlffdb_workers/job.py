@@ -45,6 +45,9 @@ class Job(Protocol):
     queue: Queue
     #: Tasks to claim first.
     first_batch: int
+    #: Whether `write` sends one statement where nothing failed: then it needs no transaction
+    #: around it, and is one round trip.
+    one_statement: bool
 
     def prepare(self, claims: Sequence[Claim]) -> Any:
         """Return what `compute` takes; runs in the courier while the last batch is computed."""
@@ -58,7 +61,7 @@ class Job(Protocol):
     def write(
         self, connection: Connection, claims: Sequence[Claim], outcomes: Sequence[Any]
     ) -> Counters:
-        """Store outcomes and complete or fail the tasks, in the caller's transaction.
+        """Store outcomes and complete or fail the tasks: in the caller's transaction, or as one.
 
         Is called again with parts of both where a value cannot be stored.
         """

@@ -19,7 +19,7 @@ from mlffdb_workers.job import Counters, Flaw
 #: Failures that a broken device, a full disk or missing memory can bring to any structure.
 SUSPICIOUS = frozenset(
     {"teacher_error", "device_fault", "out_of_memory", "not_finite_result", "out_of_bounds",
-     "bad_shape"}
+     "bad_shape", "missing_property"}
 )  # fmt: skip
 
 
@@ -31,6 +31,8 @@ class LabelJob:
 
     device: what the labels say they were computed on; None for the teacher's own name for it
     """
+
+    one_statement = True
 
     def __init__(
         self, queue: Queue, teacher: Teacher, run_id: int | None, *, device: str | None = None

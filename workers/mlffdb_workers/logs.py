@@ -176,7 +176,7 @@ class LogObserver(Observer):
             count = self.reasons[code]
         if str(count).strip("0") == "1":  # 1, 10, 100 …
             facts = {"code": code, "count": count, "task": key, "message": message}
-            log.warning("", extra={"event": "retry" if retry else "failed", "facts": facts})
+            self._log("retry" if retry else "failed", facts)
 
     @staticmethod
     def _log(name: str, facts: dict[str, Any]) -> None:

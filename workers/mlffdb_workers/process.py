@@ -27,10 +27,14 @@ class WorkerSpec:
 
 
 class WorkerProcess:
-    """A running worker and the last things that it said."""
+    """A running worker and the last things that it said.
 
-    def __init__(self, spec: WorkerSpec, settings: Settings) -> None:
+    falls: how many before it in a row ended in this place without having done anything
+    """
+
+    def __init__(self, spec: WorkerSpec, settings: Settings, *, falls: int = 0) -> None:
         self.spec = spec
+        self.falls = falls
         self.ready = threading.Event()
         self.messages: dict[str, Any] = {}
         self._heard = time.monotonic()
@@ -60,8 +64,14 @@ class WorkerProcess:
         self._write("go\n")
 
     def ask_to_stop(self) -> None:
-        """Let it finish and end; by no signal, so that one sent to all processes counts once."""
-        self._write("stop\n")
+        """Let it finish and end; by no signal, so that one sent to all processes counts once.
+
+        As long as it loads it holds nothing, and is ended.
+        """
+        if self.ready.is_set():
+            self._write("stop\n")
+        else:
+            self.process.terminate()
 
     def _write(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -102,5 +112,3 @@ class WorkerProcess:
             if pipe is not None:
                 with suppress(BrokenPipeError):
                     pipe.close()
-
-

@@ -29,6 +29,8 @@ class _Outcome:
 class SampleJob:
     """Structures of one plan."""
 
+    one_statement = False
+
     def __init__(self, queue: Queue, plan: Plan, engines: EngineCache, run_id: int) -> None:
         self.queue = queue
         self.plan = plan

@@ -12,7 +12,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -29,11 +30,45 @@ class Wishes:
 
     def is_second(self) -> bool:
         """Take a signal in; returns True if there was an earlier one, a moment ago at least."""
-        now = time.monotonic()
+        return not self.is_first() and self._since_first() > SAME_SECONDS
+
+    def is_first(self) -> bool:
+        """Take a signal in; returns True if there was none before."""
         if self._first is None:
-            self._first = now
-            return False
-        return now - self._first > SAME_SECONDS
+            self._first = time.monotonic()
+            return True
+        return False
+
+    def _since_first(self) -> float:
+        return time.monotonic() - (self._first or 0.0)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let the first SIGTERM or SIGINT raise KeyboardInterrupt inside; a second ends the process.
+
+    For what is done before and after workers run, so that a run is recorded as interrupted. Signals
+    that are ignored stay so; in another thread than the main one nothing is changed.
+    """
+    wishes = Wishes()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if wishes.is_first():
+            raise KeyboardInterrupt
+        if wishes.is_second():
+            raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def watch_signals(stop: Callable[[], None]) -> None:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from mlffdb.errors import DatabaseError, MlffdbError
 from mlffdb.store import workers
-from mlffdb.store.database import Database
+from mlffdb.store.database import Database, is_conflict, is_passing
 from mlffdb_workers.process import WorkerProcess, WorkerSpec
 from mlffdb_workers.signals import SIGNALS, Wishes
 from mlffdb_workers.state import GRACE_SECONDS, HANG_SECONDS
@@ -58,6 +60,7 @@ def run_workers(
     tick: Callable[[], int],
     grace: float = GRACE_SECONDS,
     hang: float = HANG_SECONDS,
+    on_stop: Callable[[], None] = lambda: None,
 ) -> Totals:
     """Run *specs* until all have ended.
 
@@ -66,12 +69,13 @@ def run_workers(
     tick: called about twice a second; returns how many tasks have ended so far
     grace: seconds that a worker has to end after it was asked to
     hang: seconds of silence after which a worker is killed and started again
+    on_stop: called when workers at work are asked to stop, which takes up to *grace*
     Raises WorkerFailedError with a worker's own words if none could work to the end, or if workers
     died MAX_DEATHS times in a row with nothing done in between.
     """
     totals = Totals()
     with _stopping_on_signals(totals) as stop:
-        watch = _Watch(database, run_id, totals, stop, tick, grace, hang)
+        watch = _Watch(database, run_id, totals, stop, tick, grace, hang, on_stop)
         watch.running = [WorkerProcess(spec, database.settings) for spec in specs]
         try:
             _await_ready(watch.running[0], stop, tick)
@@ -114,6 +118,7 @@ class _Watch:
         tick: Callable[[], int],
         grace: float,
         hang: float,
+        on_stop: Callable[[], None],
     ) -> None:
         self.database = database
         self.run_id = run_id
@@ -123,13 +128,15 @@ class _Watch:
         self.tick = tick
         self.grace = grace
         self.hang = hang
+        self.on_stop = on_stop
         self._asked_at: float | None = None
         self._ended_well = False
         self._deaths = 0
         self._progress = -1
         self._next_look = 0.0
-        #: Workers to start again, and when; dead ones whose leases are still to be ended.
-        self._waiting: list[tuple[float, WorkerSpec]] = []
+        #: Workers to start again: when, what, and its falls.
+        self._waiting: list[tuple[float, WorkerSpec, int]] = []
+        #: Dead ones whose leases are still to be ended.
         self._dead: list[int] = []
 
     def until_all_ended(self) -> None:
@@ -150,6 +157,8 @@ class _Watch:
     def _pass_stop_on(self) -> None:
         if self._asked_at is None:
             self._asked_at = time.monotonic()
+            if any(process.ready.is_set() for process in self.running):
+                self.on_stop()
             for process in self.running:
                 process.ask_to_stop()
         elif time.monotonic() - self._asked_at > self.grace + MARGIN_SECONDS:
@@ -174,7 +183,9 @@ class _Watch:
             return
         try:
             progress = self.tick()
-        except DatabaseError as error:
+        except (DatabaseError, DBAPIError) as error:
+            if not (is_passing(error) or is_conflict(error)):
+                raise
             log.debug("no progress to show: %s", error)
             return
         finally:
@@ -198,10 +209,31 @@ class _Watch:
         if error is not None and not said.get("away"):
             self.totals.gave_up.append(str(error))
         elif not self.stop.is_set():
+            self._after_death(process, error)
+
+    def _after_death(self, process: WorkerProcess, away: str | None) -> None:
+        """Have a worker started again, later each time that it ended without having done anything.
+
+        away: what it said of a database that it did not reach
+
+        While others run, one that does not reach the database is tried again for as long as they
+        wait for it, and one that cannot load is given up in the end.
+        """
+        falls = 1 if process.messages.get("done") else process.falls + 1
+        status = process.process.returncode
+        loaded = "ready" in process.messages
+        if loaded or not self.running:
             self._deaths += 1
-            if self._deaths > MAX_DEATHS:
-                raise WorkerFailedError(str(error) if error is not None else self._mourn(status))
-            self._waiting.append((time.monotonic() + _backoff(self._deaths), process.spec))
+        elif away is None and falls > MAX_DEATHS:
+            self.totals.gave_up.append(
+                f"{falls} times in a row it ended before it was ready, at last with status "
+                f"{status}; its output is above"
+            )
+            return
+        if self._deaths > MAX_DEATHS:
+            raise WorkerFailedError(away if away is not None else self._mourn(status))
+        wait = _backoff(falls if self.running else self._deaths)
+        self._waiting.append((time.monotonic() + wait, process.spec, falls))
 
     def _mourn(self, status: int) -> str:
         return (
@@ -214,7 +246,9 @@ class _Watch:
         while self._dead:
             try:
                 workers.expire_leases(self.database, self.run_id, self._dead[0])
-            except DatabaseError:
+            except (DatabaseError, DBAPIError) as error:
+                if not (is_passing(error) or is_conflict(error)):
+                    raise
                 return
             self._dead.pop(0)
 
@@ -223,7 +257,7 @@ class _Watch:
         for one in [one for one in self._waiting if one[0] <= now and not self.stop.is_set()]:
             self._waiting.remove(one)
             self.totals.restarts += 1
-            fresh = WorkerProcess(one[1], self.database.settings)
+            fresh = WorkerProcess(one[1], self.database.settings, falls=one[2])
             fresh.go()
             self.running.append(fresh)
 

@@ -19,12 +19,15 @@ from mlffdb.pipeline.teachers import load_teacher
 from mlffdb.store import audits, runs, workers
 from mlffdb.store.audits import AuditRow, LabellingTeacher, StoredLabel
 from mlffdb.store.database import Database
+from mlffdb.teachers import registry
 from mlffdb.teachers.base import Failure, Result, Teacher
 from mlffdb.teachers.contract.comparing import Deviation, deviation, largest
 from mlffdb.teachers.label import label
 
 #: Labels fetched, computed and stored at once.
 CHUNK = 256
+#: Teachers from a file of the user's are asked for by its path and stored by its name.
+OWN_FILE, FILE = "fennol:", ".fnx"
 #: Disagreements that a report lists.
 WORST = 10
 
@@ -78,15 +81,21 @@ def audit(
 ) -> AuditReport:
     """Compute a random sample of a teacher's labels again and compare.
 
-    teacher: name, or ``NAME@FINGERPRINT`` (its first digits); the only one with labels if None
+    teacher: name, ``NAME@FINGERPRINT`` (its first digits), or ``fennol:PATH`` where the labels are
+        by a file of the user's; the only one with labels if None
     fraction, limit: share of its labels, rounded up, and at most so many
     seed: of the sample; drawn if None
     across: compare even where the teacher here is another version than the labels'
     Raises TeacherError where no teacher, or more than one, is meant, and where the teacher here
     has another fingerprint and *across* is not given.
     """
+    loaded = None
+    if teacher is not None and teacher.endswith(FILE):  # known by name once it is loaded
+        loaded = load_teacher(teacher, device=device, settings=settings)
+        teacher = loaded.name
     stored = _labelling(database, teacher)
-    loaded = load_teacher(stored[0].name, device=device, settings=settings)
+    if loaded is None:
+        loaded = _load_named(stored[0].name, device, settings)
     try:
         chosen = _same_teacher(stored, loaded, across)
         seed = secrets.randbits(31) if seed is None else seed
@@ -115,11 +124,12 @@ def _labelling(database: Database, name: str | None) -> list[LabellingTeacher]:
     """Return the exact teachers that *name* may mean; all have the same name."""
     with database.begin() as connection:
         known = audits.labelling_teachers(connection)
-    wanted, _, digits = (name or "").partition("@")
+    stem, _, digits = (name or "").rpartition("@")  # a name itself may end in @float64
     found = [
         one
         for one in known
-        if (name is None or one.name == wanted) and one.fingerprint.startswith(digits.lower())
+        if name in (None, one.name)
+        or (stem == one.name and one.fingerprint.startswith(digits.lower()))
     ]
     names = sorted({one.name for one in found or known})
     if not known:
@@ -129,6 +139,16 @@ def _labelling(database: Database, name: str | None) -> list[LabellingTeacher]:
     if len(names) > 1:
         raise TeacherError(f"several teachers have labels; name one: --teacher {' | '.join(names)}")
     return found
+
+
+def _load_named(name: str, device: str, settings: Settings) -> Teacher:
+    if name.startswith(OWN_FILE) and name not in registry.names(settings):
+        stem = name.removeprefix(OWN_FILE)
+        raise TeacherError(
+            f"the labels by {name} are by a file of yours; name it: --teacher "
+            f"{OWN_FILE}PATH/{stem}{FILE}"
+        )
+    return load_teacher(name, device=device, settings=settings)
 
 
 def _same_teacher(

@@ -159,21 +159,24 @@ def next_step(found: Watch) -> str | None:
             return "mlffdb status --watch, while workers sample"
         if plan.open:
             return f"mlffdb sample {plan.plan or 'PLAN'}, which continues"
-    for teacher in found.labelling:
-        if teacher.open:
-            return _step_of(teacher, at_work=("label", teacher.teacher_id) in working)
-    return None
+    steps = [
+        _step_of(teacher, at_work=("label", teacher.teacher_id) in working)
+        for teacher in found.labelling
+        if teacher.open
+    ]
+    return min(steps)[1] if steps else None
 
 
-def _step_of(teacher: TeacherStanding, *, at_work: bool) -> str:
+def _step_of(teacher: TeacherStanding, *, at_work: bool) -> tuple[int, str]:
+    """Return what to do for the open tasks of *teacher*, and how much can wait for it."""
     if teacher.paused_at is not None:
-        return f"mlffdb teachers resume {teacher.teacher}, which is paused"
+        return 3, f"mlffdb teachers resume {teacher.teacher}, which is paused"
     if at_work:
-        return "mlffdb status --watch, while workers label"
+        return 0, "mlffdb status --watch, while workers label"
     if teacher.superseded:
-        return f"mlffdb tasks cancel --superseded: {teacher.open:,} tasks wait for a former " \
+        return 2, f"mlffdb tasks cancel --superseded: {teacher.open:,} tasks wait for a former " \
             f"{teacher.teacher}"  # fmt: skip
-    return f"mlffdb label --teacher {teacher.teacher}, which continues"
+    return 1, f"mlffdb label --teacher {teacher.teacher}, which continues"
 
 
 def _by_scope(rows: Sequence[Mapping[str, Any]]) -> dict[Any, list[Mapping[str, Any]]]:

@@ -106,29 +106,29 @@ def find_teacher(connection: Connection, name: str) -> TeacherInfo:
 
     Raises ExportError where there is none, more than one, or one with random weights.
     """
-    wanted, _, digits = name.partition("@")
+    stem, _, digits = name.rpartition("@")  # a name itself may end in @float64
     rows = connection.execute(
         text(
             "SELECT teacher_id, name, fingerprint, versions, weights_sha256, precision, settings,"
-            " conservative, licence, untrained FROM teacher t WHERE name = :name"
-            " AND starts_with(fingerprint, :digits)"
+            " conservative, licence, untrained FROM teacher t WHERE (name = :name"
+            " OR name = :stem AND starts_with(fingerprint, :digits))"
             " AND EXISTS (SELECT FROM label l WHERE l.teacher_id = t.teacher_id)"
             " ORDER BY teacher_id"
         ),
-        {"name": wanted, "digits": digits.lower()},
+        {"name": name, "stem": stem, "digits": digits.lower()},
     ).all()
     if not rows:
         raise ExportError(_no_labels(connection, name))
     if len(rows) > 1:
         choices = ", ".join(f"{row.name}@{row.fingerprint[:12]}" for row in rows)
         raise ExportError(
-            f"teacher {wanted} has labels of {len(rows)} versions, which must not be mixed; "
+            f"teacher {rows[0].name} has labels of {len(rows)} versions, which must not be mixed; "
             f"name one: {choices}"
         )
     *values, untrained = rows[0]
     if untrained:
         raise ExportError(
-            f"teacher {wanted} has random weights (untrained); its labels are never exported"
+            f"teacher {rows[0].name} has random weights (untrained); its labels are never exported"
         )
     return TeacherInfo(*values)
 

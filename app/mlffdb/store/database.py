@@ -37,9 +37,12 @@ class Database:
 
     Opening one starts the embedded server if no URL is set. Raises DatabaseError if the server
     cannot be reached.
+
+    ping: whether a connection that has idled is tried before it is used, which costs a round trip
+        each time; not for those that try again by themselves
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, ping: bool = True) -> None:
         self.settings = settings
         self.server = EmbeddedServer(settings.data_dir, version=settings.postgres_version)
         if settings.database_url is None:
@@ -52,7 +55,7 @@ class Database:
             connect_args=KEEPALIVE,
             pool_size=2,
             max_overflow=0,  # two connections per process, whatever it does
-            pool_pre_ping=True,
+            pool_pre_ping=ping,
             hide_parameters=True,
         )
 
@@ -170,6 +173,15 @@ def is_connection_failure(error: BaseException) -> bool:
     # 08: connection exceptions, 57P: shut down or starting, 53300: too many connections,
     # 25P03: ended by idle_in_transaction_session_timeout
     return str(code).startswith(("08", "57P")) or code in ("53300", "25P03")
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the server may accept the same later: it is away, full, or out of something."""
+    if isinstance(error, DatabaseError) or is_connection_failure(error):
+        return True
+    code = str(getattr(getattr(error, "orig", error), "pgcode", None))
+    # 53: disk full, out of memory; 58: input or output failed; 25P03 and 57014: too slow this time
+    return code.startswith(("53", "58")) or code in ("25P03", "57014")
 
 
 def is_conflict(error: BaseException) -> bool:

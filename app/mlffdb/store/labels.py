@@ -223,7 +223,7 @@ def completion(
         "worker": str(queue.worker_id),
         "run": run_id,
         "device": device,
-        "key": array([row.claim.key.hex for row in rows]),
+        "key": "{" + ",".join([row.claim.key.hex for row in rows]) + "}",
         "attempt": array([row.claim.attempt for row in rows]),
         "n_atoms": array([int(row.n_atoms) for row in rows]),
         "energy": array([float(row.energy) for row in rows]),

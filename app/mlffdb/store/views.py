@@ -110,11 +110,13 @@ LEFT JOIN verdict v
             "device": "Device it was computed on",
             "wall_seconds": "Time it took, s",
             "labelled_at": "When the label was written",
+            "energy_spread": "Spread of an ensemble's energies, eV; or NULL",
+            "forces_spread": "Largest spread of a force component, eV/Å; or NULL",
         },
         f"""SELECT {_STRUCTURE_SQL}, sv.verdict AS structure_verdict,
     t.name AS teacher, l.teacher_id, l.energy, l.energy_per_atom, l.force_max, l.stress,
     lv.verdict AS label_verdict, t.untrained, l.device, l.wall_seconds,
-    l.created_at AS labelled_at
+    l.created_at AS labelled_at, l.energy_spread, l.forces_spread
 FROM label l
 JOIN structure s USING (structure_id)
 JOIN teacher t USING (teacher_id)

@@ -60,6 +60,8 @@ def postcheck(able: Capabilities, structure: Structure, result: Result) -> Resul
             return Failure("bad_shape", "stress is given for a structure that has none")
         if not np.isfinite(result.stress).all():
             return Failure("not_finite_result", "the stress is not finite")
+    elif able.stress and structure.n_periodic == 3:
+        return Failure("missing_property", "the teacher is to give stress, and gave none")
     return _check_bounds(structure, result)
 
 

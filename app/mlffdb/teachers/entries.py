@@ -22,8 +22,7 @@ def weights_ready(
     return Readiness(
         False,
         f"weights {missing[0].file}{more} are not on this machine",
-        f"they are fetched at first use from {missing[0].url}{more}, or put them into "
-        "MLFFDB_WEIGHTS_DIR",
+        "`mlffdb teachers fetch`, or MLFFDB_WEIGHTS_DIR",
     )
 
 

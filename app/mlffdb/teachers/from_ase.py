@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import os
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import (
     PackageNotFoundError,
@@ -30,7 +33,7 @@ from mlffdb.errors import TeacherError
 from mlffdb.structures import Structure
 from mlffdb.teachers.base import Capabilities, Failure, Identity, Prediction, Result, Teacher
 from mlffdb.teachers.checks import wrapped
-from mlffdb.teachers.device import parse_device
+from mlffdb.teachers.device import parse_device, torch_precision
 from mlffdb.teachers.registry import Entry, Readiness, TeacherInfo
 from mlffdb.teachers.weights import sha256_of
 
@@ -46,7 +49,7 @@ class Provenance:
 
     #: Package → version.
     versions: Mapping[str, str]
-    #: Argument → SHA-256 of the file that it names.
+    #: Path of a file among the arguments → its SHA-256.
     files: Mapping[str, str]
     #: SHA-256 of the calculator's own source file, where no installed package holds it.
     source_sha256: str | None
@@ -78,7 +81,8 @@ class CalculatorTeacher(Teacher):
 
     def compute(self, batch: Sequence[Structure]) -> list[Result]:
         """Return one result per structure, one after another."""
-        return [self._one(structure) for structure in batch]
+        with _precision(self.identity.precision):
+            return [self._one(structure) for structure in batch]
 
     def _one(self, structure: Structure) -> Result:
         from ase.calculators.calculator import PropertyNotImplementedError
@@ -147,24 +151,17 @@ def declared_entry(name: str, declared: DeclaredTeacher) -> Entry:
 
 
 def _module_ready(module: str) -> Readiness:
+    remedy = "install its package, or mend its path where it is declared"
     try:
         there = find_spec(module) is not None
     except ImportError:
         there = False
-    if there:
-        return Readiness(True)
-    return Readiness(
-        False, f"no module {module}", "install its package, or mend its path where it is declared"
-    )
+    except Exception as error:  # of the packages above it, which are imported here
+        return Readiness(False, f"{module} cannot be found: {_in_one_line(error)}", remedy)
+    return Readiness(True) if there else Readiness(False, f"no module {module}", remedy)
 
 
-def load_declared(
-    name: str,
-    declared: DeclaredTeacher,
-    *,
-    device: str,
-    kind: type[CalculatorTeacher] = CalculatorTeacher,
-) -> CalculatorTeacher:
+def load_declared(name: str, declared: DeclaredTeacher, *, device: str) -> CalculatorTeacher:
     """Return the calculator that is *declared*, as the teacher *name*.
 
     Raises TeacherError where it cannot be imported or made, or is asked for a device that it is
@@ -178,10 +175,22 @@ def load_declared(
         raise TeacherError(
             f"{name} runs on the CPU only; declare its device_argument, or use --device cpu"
         )
-    calculator = make_calculator(declared.calculator, arguments, f"teacher {name}")
-    return kind(
+    import_calculator(declared.calculator, f"teacher {name}")  # and the torch that it uses
+    with _precision(declared.precision):
+        calculator = make_calculator(declared.calculator, arguments, f"teacher {name}")
+    return CalculatorTeacher(
         name, str(where), calculator, declared, identity(name, declared, provenance(declared))
     )
+
+
+@contextmanager
+def _precision(precision: str) -> Iterator[None]:
+    """Hold torch, where it is in use, to what is declared, without TF32; and leave it as it was."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    with torch_precision("float64" if precision == "float64" else "float32-highest"):
+        yield
 
 
 def make_calculator(path: str, arguments: Mapping[str, Any], who: str) -> Any:
@@ -194,10 +203,8 @@ def make_calculator(path: str, arguments: Mapping[str, Any], who: str) -> Any:
     try:
         return factory(**arguments)
     except Exception as error:
-        first = str(error).strip().splitlines()
-        said = f": {first[0][:300]}" if first else ""
         raise TeacherError(
-            f"{who}: {path} cannot be made with {dict(arguments)}: {type(error).__name__}{said}"
+            f"{who}: {path} cannot be made with {dict(arguments)}: {_in_one_line(error)}"
         ) from error
 
 
@@ -205,13 +212,20 @@ def import_calculator(path: str, who: str) -> Any:
     """Return the class or function that ``package.module:Class`` names; raises TeacherError."""
     module, _, attribute = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
+        found = importlib.import_module(module)
+    except Exception as error:  # a module may raise anything where it is imported
         raise TeacherError(
-            f"{who}: {path} cannot be imported ({error}); install its package, or check the path"
+            f"{who}: {path} cannot be imported ({_in_one_line(error)}); install its package, or "
+            "check the path"
         ) from error
-    except AttributeError:
-        raise TeacherError(f"{who}: module {module} has no {attribute!r}") from None
+    if not hasattr(found, attribute):
+        raise TeacherError(f"{who}: module {module} has no {attribute!r}")
+    return getattr(found, attribute)
+
+
+def _in_one_line(error: Exception) -> str:
+    first = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {first[0][:300]}" if first else type(error).__name__
 
 
 def capabilities(declared: DeclaredTeacher) -> Capabilities:
@@ -237,14 +251,10 @@ def capabilities(declared: DeclaredTeacher) -> Capabilities:
 def identity(name: str, declared: DeclaredTeacher, found: Provenance) -> Identity:
     """Return the identity of a declared teacher; a file counts by its contents, not its path."""
     hashes = sorted(set(found.files.values()))
-    arguments = {
-        key: f"sha256:{found.files[key]}" if key in found.files else value
-        for key, value in declared.arguments.items()
-    }
     settings = {
         "adapter": ADAPTER,
         "calculator": declared.calculator,
-        "arguments": arguments,
+        "arguments": _by_content(declared.arguments, found.files),
         "charge": declared.charge,
         "multiplicity": declared.multiplicity,
     }
@@ -272,12 +282,25 @@ def provenance(declared: DeclaredTeacher) -> Provenance:
             versions[package] = version(package)
         except PackageNotFoundError:
             raise TeacherError(f"package {package!r} is declared but not installed") from None
-    files = {
-        key: sha256_of(Path(value))
-        for key, value in declared.arguments.items()
-        if isinstance(value, str) and Path(value).is_file()
-    }
+    files = {path: sha256_of(Path(path)) for path in _files(declared.arguments)}
     return Provenance(versions, files, None if owners else _source_hash(declared.calculator))
+
+
+def _files(value: Any) -> set[str]:
+    """Return the paths of files in *value*, which may hold lists and mappings."""
+    if isinstance(value, str):
+        return {value} if os.path.isfile(value) else set()  # noqa: PTH113 - False for any text
+    parts = value.values() if isinstance(value, Mapping) else value
+    return set().union(*map(_files, parts)) if isinstance(parts, Iterable) else set()
+
+
+def _by_content(value: Any, files: Mapping[str, str]) -> Any:
+    """Return *value* with each path of *files* replaced by the file's hash."""
+    if isinstance(value, str):
+        return f"sha256:{files[value]}" if value in files else value
+    if isinstance(value, Mapping):
+        return {key: _by_content(part, files) for key, part in value.items()}
+    return [_by_content(part, files) for part in value] if isinstance(value, list) else value
 
 
 def _owners(module: str) -> list[str]:

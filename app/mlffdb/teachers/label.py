@@ -90,12 +90,12 @@ def _compute(teacher: Teacher, batch: Sequence[Structure]) -> list[Result]:
         results = teacher.compute(batch)
         if len(results) != len(batch):
             raise RuntimeError(f"{len(results)} results for {len(batch)} structures")
+        finished = _finish(teacher, batch, results, time.perf_counter() - started)
     except Exception as error:
         return _recover(teacher, batch, error)
-    seconds = time.perf_counter() - started
     if teacher.ceiling is not None:
         _grow(teacher, _cost(teacher, batch))
-    return _finish(teacher, batch, results, seconds)
+    return finished
 
 
 def _recover(teacher: Teacher, batch: Sequence[Structure], error: Exception) -> list[Result]:
@@ -103,7 +103,7 @@ def _recover(teacher: Teacher, batch: Sequence[Structure], error: Exception) -> 
     if len(batch) == 1 and isinstance(error, RefusedError):
         return [error.failure]
     out_of_memory = is_out_of_memory(error)
-    teacher.reset()
+    _reset(teacher)
     if len(batch) > 1:
         log.debug("%s: batch of %d failed: %s", teacher.name, len(batch), error)
         if out_of_memory:
@@ -116,6 +116,13 @@ def _recover(teacher: Teacher, batch: Sequence[Structure], error: Exception) -> 
     if is_device_fault(error):
         return [Failure("device_fault", message, retry=True)]
     return [Failure("teacher_error", message)]
+
+
+def _reset(teacher: Teacher) -> None:
+    try:
+        teacher.reset()
+    except Exception as error:  # after some faults a device refuses every call, this one too
+        log.debug("%s: cannot be reset: %s", teacher.name, error)
 
 
 def _shrink(teacher: Teacher, failed: float) -> None:

@@ -147,7 +147,10 @@ def _entry(name: str, settings: Settings | None = None) -> Entry:
             return _plugin(point)
     close = difflib.get_close_matches(name, names(settings), n=1, cutoff=0.5)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise TeacherError(f"unknown teacher {name!r}; {hint}`mlffdb teachers` lists all")
+    raise TeacherError(
+        f"unknown teacher {name!r}; {hint}`mlffdb teachers` lists all; --plan names "
+        "the plan that declares others"
+    )
 
 
 def _declared(settings: Settings | None) -> dict[str, DeclaredTeacher]:

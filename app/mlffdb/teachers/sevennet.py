@@ -7,23 +7,20 @@ Through its ASE calculator, one structure at a time. Its model: Park et al., J. 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from mlffdb.config import Settings
 from mlffdb.declarations import DeclaredTeacher
-from mlffdb.structures import Structure
-from mlffdb.teachers.base import Result, Teacher
-from mlffdb.teachers.device import claim_backend, parse_device, torch_device, torch_precision
+from mlffdb.teachers.base import Teacher
+from mlffdb.teachers.device import claim_backend, parse_device, torch_device
 from mlffdb.teachers.entries import require
-from mlffdb.teachers.from_ase import CalculatorTeacher, capabilities, load_declared
+from mlffdb.teachers.from_ase import capabilities, load_declared
 from mlffdb.teachers.registry import Entry, TeacherInfo, packages_ready
 
 NAME = "sevennet-0"
 #: The weights of 11 July 2024, inside the package.
 CHECKPOINT = "pretrained_potentials/SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth"
-PRECISION = "float32-highest"  # no TF32
 
 DECLARED = DeclaredTeacher(
     calculator="sevenn.calculator:SevenNetCalculator",
@@ -38,15 +35,6 @@ DECLARED = DeclaredTeacher(
     force_tolerance=1e-3,
     licence="MIT",
 )
-
-
-class SevenNetTeacher(CalculatorTeacher):
-    """SevenNet-0 on one device."""
-
-    def compute(self, batch: Sequence[Structure]) -> list[Result]:
-        """Return one result per structure, one after another, without TF32."""
-        with torch_precision(PRECISION):
-            return super().compute(batch)
 
 
 def entry() -> Entry:
@@ -70,7 +58,7 @@ def _load(device: str, _settings: Settings) -> Teacher:
     assert found.origin is not None
     weights = Path(found.origin).parent / CHECKPOINT
     declared = DECLARED.model_copy(update={"arguments": {"model": str(weights)}})
-    with warnings.catch_warnings(), torch_precision(PRECISION):
+    with warnings.catch_warnings():
         # of torch.jit, and of accelerators that are not installed
         warnings.simplefilter("ignore")
-        return load_declared(NAME, declared, device=device, kind=SevenNetTeacher)
+        return load_declared(NAME, declared, device=device)

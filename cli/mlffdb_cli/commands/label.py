@@ -18,7 +18,13 @@ from mlffdb_cli.options import (
 from mlffdb_cli.output import print_json, say
 from mlffdb_cli.progress import bar
 from mlffdb_cli.telemetry_options import telemetry_options
-from mlffdb_cli.working import loop_options
+from mlffdb_cli.working import (
+    complain_of_stopped,
+    loop_options,
+    say_interrupted,
+    say_stopping,
+    stopping_is_no_error,
+)
 
 if TYPE_CHECKING:
     from mlffdb_workers.campaign import LabelReport
@@ -33,8 +39,8 @@ if TYPE_CHECKING:
 @click.option("--gpu", type=click.IntRange(0), metavar="N", help="Compute on GPU number N.")
 @click.option("--gpus", metavar="LIST", help="all, or numbers such as 0,1,3: a process for each.")
 @click.option("--device", help="cpu or cuda:N; cpu if none of these three is given.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; on the CPU one per core, with "
-              "--gpus so many on each.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), help="Processes, with --gpus so many on "
+              "each; else one, or one per core for a teacher that uses one core.")  # fmt: skip
 @click.option("--follow/--until-empty", help="Go on with structures that come later, or end when "
               "nothing is open (the default).")  # fmt: skip
 @click.option("--where", metavar="CONDITION", help="Only structures that meet this SQL condition "
@@ -49,6 +55,7 @@ if TYPE_CHECKING:
 @telemetry_options
 @click.option("--dry-run", is_flag=True, help="Say what would be labelled, and label nothing.")
 @json_option
+@stopping_is_no_error()
 def label(
     names: tuple[str, ...],
     gpu: int | None,
@@ -124,7 +131,7 @@ def label(
     if as_json:
         print_json(reports)
     if any(report.totals.interrupted for report in reports):
-        say("Interrupted; run the same command again to continue.")
+        say_interrupted()
         return
     if complain(reports):
         raise SystemExit(2)
@@ -136,10 +143,8 @@ def complain(reports: Sequence[LabelReport]) -> bool:
     for report in failing:
         reasons = ", ".join(f"{count:,} × {code}" for code, count, _ in report.failures)
         say(f"error: {report.teacher} could not label all: {reasons}; the others are labelled")
-    stopped = [line for report in reports for line in report.totals.gave_up]
-    for line in stopped:
-        say(f"error: a worker stopped, the others went on: {line}")
-    return bool(failing or stopped)
+    stopped = [complain_of_stopped(report.totals) for report in reports]
+    return bool(failing) or any(stopped)
 
 
 def device_of(gpu: int | None, gpus: str | None, device: str | None) -> str:
@@ -149,18 +154,28 @@ def device_of(gpu: int | None, gpus: str | None, device: str | None) -> str:
     return f"cuda:{gpu}" if gpu is not None else device or "cpu"
 
 
-def run_teacher(database: Any, name: str, *, quiet: bool, workers: int | None, **given: Any) -> Any:
+def run_teacher(
+    database: Any,
+    name: str,
+    *,
+    quiet: bool,
+    workers: int | None,
+    options: LoopOptions,
+    **given: Any,
+) -> Any:
     """Label by one teacher, showing progress, and return the report."""
+    from mlffdb.teachers import registry
     from mlffdb_workers import campaign
 
-    count = workers or (campaign.default_workers() if given["device"] == "cpu" else 1)
-    if workers is None and not name.startswith("gfn"):
-        count = 1  # these use all cores, or the GPU, from one process
+    # a method for one core has a process on each; a model has all cores, or the GPU, of one
+    each = campaign.default_workers() if registry.describe(name).cpu_only else 1
     with bar(f"labelling by {name}", quiet=quiet) as progress:
         return campaign.label(
             database,
             name,
-            workers=count,
+            workers=workers or each,
+            options=options,
+            on_stop=lambda: say_stopping(options),
             on_progress=lambda p: progress.update(
                 p.done + p.failed,
                 p.done + p.failed + p.open,
@@ -174,6 +189,9 @@ def run_teacher(database: Any, name: str, *, quiet: bool, workers: int | None, *
 def print_label_report(report: Any, *, hint: bool = True) -> None:
     """Print what came of labelling by one teacher, and what comes next."""
     found, totals = report.progress, report.totals
+    if not report.teacher_id:
+        click.echo(f"{report.teacher}: stopped before it was loaded.")
+        return
     if not (found.open or found.done or found.failed or found.cancelled):
         click.echo(f"{report.teacher}: nothing to label. Next: mlffdb status, to see why")
         return
@@ -187,7 +205,7 @@ def print_label_report(report: Any, *, hint: bool = True) -> None:
         click.echo(f"  {count:,} × {code}: {example}")
     if totals.restarts:
         click.echo(f"  {totals.restarts} workers died and were started again")
-    if hint and not found.open:
+    if hint and not found.open and not totals.interrupted:
         click.echo("Next: mlffdb validate")
 
 

@@ -24,9 +24,11 @@ from mlffdb_cli.options import (
 from mlffdb_cli.output import print_json
 from mlffdb_cli.progress import bar
 from mlffdb_cli.telemetry_options import telemetry_options
+from mlffdb_cli.working import complain_of_stopped, loop_options, say_stopping
 
 if TYPE_CHECKING:
     from mlffdb_workers.gpus import Gpu
+    from mlffdb_workers.state import LoopOptions
     from mlffdb_workers.telemetry import Telemetry
 
 QUERIES = (
@@ -51,6 +53,7 @@ class InterruptedRunError(MlffdbError):
               "for each; sampling uses the first.")  # fmt: skip
 @click.option("--device", help="cpu or cuda:N; cpu if none of these three is given.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of exports.")
+@loop_options
 @telemetry_options
 @click.option("--dry-run", is_flag=True, help="Print what would be made, and make nothing.")
 @json_option
@@ -61,6 +64,7 @@ def run(
     gpus: str | None,
     device: str | None,
     out: Path | None,
+    options: LoopOptions,
     telemetry: Telemetry,
     dry_run: bool,
     as_json: bool,
@@ -107,6 +111,7 @@ def run(
             workers=workers,
             device=where_it_runs,
             gpus=chosen,
+            options=options,
             telemetry=telemetry,
             out=out or found.exports_dir,
             stage=stage,
@@ -140,6 +145,7 @@ def _stages(
     workers: int | None,
     device: str,
     gpus: Sequence[Gpu],
+    options: LoopOptions,
     telemetry: Telemetry,
     out: Path,
     stage: _Stages,
@@ -154,7 +160,9 @@ def _stages(
             plan,
             workers=workers or campaign.default_workers(),
             device=device,
+            options=options,
             telemetry=telemetry,
+            on_stop=lambda: say_stopping(options),
             on_progress=lambda p: progress.update(
                 p.done + p.failed, p.tasks, f"{p.inserted:,} structures, tasks"
             ),
@@ -171,6 +179,7 @@ def _stages(
                 workers=workers,
                 device=device,
                 gpus=gpus,
+                options=options,
                 telemetry=telemetry,
             )
         )
@@ -199,6 +208,7 @@ def _stages(
 
 
 def _go_on(report: Any) -> None:
+    complain_of_stopped(report.totals)
     if report.totals.interrupted:
         raise InterruptedRunError("interrupted; run the same command again to continue")
 

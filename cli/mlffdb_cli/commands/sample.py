@@ -10,8 +10,17 @@ from mlffdb_cli.options import connect, database_options, json_option, settings
 from mlffdb_cli.output import print_json, print_rows, say
 from mlffdb_cli.progress import bar
 from mlffdb_cli.telemetry_options import telemetry_options
+from mlffdb_cli.working import (
+    complain_of_stopped,
+    loop_options,
+    say_interrupted,
+    say_stopping,
+    stopping_is_no_error,
+)
 
 if TYPE_CHECKING:
+    from mlffdb_workers.campaign import SampleReport
+    from mlffdb_workers.state import LoopOptions
     from mlffdb_workers.telemetry import Telemetry
 
 
@@ -22,13 +31,16 @@ if TYPE_CHECKING:
 @click.option(
     "--device", default="cpu", show_default=True, help="cpu or cuda:N, for engines that can use it."
 )
+@loop_options
 @telemetry_options
 @click.option("--dry-run", is_flag=True, help="Print what would be made, and make nothing.")
 @json_option
+@stopping_is_no_error()
 def sample(
     plan: str | None,
     workers: int | None,
     device: str,
+    options: LoopOptions,
     telemetry: Telemetry,
     dry_run: bool,
     as_json: bool,
@@ -64,7 +76,9 @@ def sample(
             loaded,
             workers=workers or campaign.default_workers(),
             device=device,
+            options=options,
             telemetry=telemetry,
+            on_stop=lambda: say_stopping(options),
             on_progress=lambda p: progress.update(
                 p.done + p.failed, p.tasks, f"{p.inserted:,} structures, tasks"
             ),
@@ -75,10 +89,17 @@ def sample(
     else:
         print_sample_report(report)
     if report.totals.interrupted:
-        say("Interrupted; run the same command again to continue.")
-    elif report.totals.failed:
-        say(f"error: {report.totals.failed:,} tasks failed; the structures of the others are there")
+        say_interrupted()
+    elif complain(report):
         raise SystemExit(2)
+
+
+def complain(report: SampleReport) -> bool:
+    """Say what failed; returns whether anything did."""
+    failed = report.totals.failed
+    if failed:
+        say(f"error: {failed:,} tasks failed; the structures of the others are there")
+    return complain_of_stopped(report.totals) or bool(failed)
 
 
 def print_sample_report(report: Any, *, hint: bool = True) -> None:
@@ -97,7 +118,7 @@ def print_sample_report(report: Any, *, hint: bool = True) -> None:
         click.echo(f"  {count:,} tasks failed by {code}: {example}")
     if report.totals.restarts:
         click.echo(f"  {report.totals.restarts} workers died and were started again")
-    if hint and not found.open:
+    if hint and not found.open and not report.totals.interrupted:
         click.echo("Next: mlffdb label, or mlffdb stats")
 
 

@@ -197,7 +197,7 @@ def priority(value: int, **given: Any) -> None:
     Example:
       mlffdb tasks priority -1 --teacher gfn2-xtb --where "cost <= 20"
       mlffdb tasks priority 5 --teacher gfn2-xtb --where "cost >= 100"
-    """  # noqa: E501 - a command is one line
+    """
     _change("priority", f"of priority {value}", "mlffdb label", priority=value, **given)
 
 

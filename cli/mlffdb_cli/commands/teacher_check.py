@@ -46,10 +46,14 @@ def check(name: str, device: str, as_json: bool) -> None:
         raise SystemExit(BROKEN)
 
 
+def _short(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2g}"
+
+
 def _print(report: Any) -> None:
     click.echo(f"{report.teacher} on {report.device}, {report.structures} structures")
     rows = [
-        [one.check, one.status, one.energy, one.force, one.stress, one.why or ""]
+        [one.check, one.status, *map(_short, (one.energy, one.force, one.stress)), one.why or ""]
         for one in report.checks
     ]
     print_rows(["check", "result", "eV/atom", "eV/Å", "eV/Å³", "why"], rows)

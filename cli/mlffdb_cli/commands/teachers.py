@@ -61,17 +61,18 @@ def _list(as_json: bool) -> None:
         )
         return
     console = out()
-    for family in families(found):
+    for family in sorted(families(found), key=lambda one: not one.readiness.ready):
         ready = family.readiness
-        mark = "[green]ready[/]" if ready.ready else f"[yellow]not ready:[/] {escape(ready.reason)}"
+        mark = "[green]ready[/]" if ready.ready else "[yellow]not ready[/]"
         console.print(f"[bold]{escape(family.label)}[/]  {mark}")
         for line in (family.info.description, _abilities(family.info)):
             console.print(Padding(escape(line), (0, 0, 0, INDENT)))
         contract = contracts.get(family.info.name)
         if contract is not None:
             console.print(Padding(escape(_checked(contract)), (0, 0, 0, INDENT)))
-        if ready.remedy:
-            console.print(Padding(f"[dim]→ {escape(ready.remedy)}[/]", (0, 0, 0, INDENT)))
+        if not ready.ready:
+            why = escape(f"→ {ready.reason}; {ready.remedy}")
+            console.print(Padding(f"[dim]{why}[/]", (0, 0, 0, INDENT)))
     console.print("[bold]fennol:PATH/model.fnx[/]  any FeNNol model")
     console.print("\nNext: mlffdb label --teacher NAME")
 

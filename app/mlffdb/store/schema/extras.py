@@ -59,6 +59,15 @@ CREATE TRIGGER written_once BEFORE UPDATE OF structure_id, numbers, positions, c
     FOR EACH ROW EXECUTE FUNCTION refuse_second_writing();
 CREATE TRIGGER written_once BEFORE UPDATE ON label
     FOR EACH ROW EXECUTE FUNCTION refuse_second_writing();
+CREATE FUNCTION refuse_delete() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of % are never deleted: labels name them', TG_TABLE_NAME;
+END $$;
+COMMENT ON FUNCTION refuse_delete() IS 'Keeps what labels name without a foreign key';
+CREATE TRIGGER kept BEFORE DELETE ON run
+    FOR EACH ROW EXECUTE FUNCTION refuse_delete();
+CREATE TRIGGER kept BEFORE DELETE ON teacher
+    FOR EACH ROW EXECUTE FUNCTION refuse_delete();
 CREATE FUNCTION refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'table % holds published snapshots and cannot be truncated', TG_TABLE_NAME;

@@ -84,10 +84,10 @@ class Label(Base):
     structure_id = column(
         ID, ForeignKey("structure.structure_id"), primary_key=True, comment="Structure"
     )
-    teacher_id = column(
-        Integer, ForeignKey("teacher.teacher_id"), primary_key=True, comment="Teacher"
-    )
-    run_id = column(BigInteger, ForeignKey("run.run_id"), nullable=True, comment="Labelling run")
+    # No foreign keys to teacher and run: each insert would lock the same two rows, and many workers
+    # at once would spend their time on that. Both tables refuse to delete.
+    teacher_id = column(Integer, primary_key=True, comment="Teacher")
+    run_id = column(BigInteger, nullable=True, comment="Labelling run")
     n_atoms = column(Integer, comment="Number of atoms, as of the structure")
     energy = column(Double, comment="Total energy, eV")
     energy_per_atom = column(

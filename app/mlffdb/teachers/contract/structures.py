@@ -25,6 +25,7 @@ CRYSTALS = (
     ("Cu", "fcc", 1),
     ("Al", "fcc", 2),
 )
+SHORTEST_BOND = 1.5  # Å, of clusters and crystals of one element
 LATTICE = {"NaCl": 5.64, "C": 3.57, "Si": 5.43, "Cu": 3.61, "Al": 4.05}  # Å, experiment
 
 
@@ -113,10 +114,12 @@ def _own_crystals(able: Capabilities) -> Iterator[Structure]:
 
 
 def _bond(number: int) -> float:
-    """Return 1.1 times the distance of two touching atoms, Å."""
+    """Return 1.1 times the distance of two touching atoms, Å; more for hydrogen, which a crystal
+    of touching atoms would squeeze to 0.2 Å³ each.
+    """
     from ase.data import covalent_radii
 
-    return 2.2 * float(covalent_radii[number])
+    return max(2.2 * float(covalent_radii[number]), SHORTEST_BOND)
 
 
 def _shaken(atoms: Any, seed: int, **electrons: int) -> Structure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from mlffdb.teachers.fennol.inputs import padded
 from mlffdb.teachers.fennol.model import Model, read_model, stacked_variables
 from mlffdb.teachers.fennol.sizes import SINGLE_SYSTEMS, SMALLEST_SHAPE, Shape, Sizes
 from mlffdb.teachers.units import HARTREE
+
+log = logging.getLogger(__name__)
 
 #: Raised when a change of this package changes numbers.
 ADAPTER = 1
@@ -108,7 +111,10 @@ class FennolTeacher(Teacher):
         inputs = padded(batch, shape, self._model.charged)
         with jax.default_device(self._jax_device):
             state, data = self._sizes.prepare(shape, inputs)
+            before = self.compiles
             outputs = jax.device_get(self._run(data, shape.periodic))
+        if self.compiles > before:
+            log.info("%s: compilation %d, for %s", self.name, self.compiles, shape)
         self._sizes.accept(shape, state)
         return self._split(batch, *outputs)
 
@@ -198,11 +204,13 @@ class FennolTeacher(Teacher):
 
         @partial(jax.jit, static_argnums=2)
         def run(weights: Any, data: Any, periodic: bool) -> Any:
-            self.compiles += 1  # this body runs once per compilation
             if self._n_members > 1:
-                return jax.lax.map(lambda member: one(member, data, periodic), weights)
-            alone = one(jax.tree_util.tree_map(lambda leaf: leaf[0], weights), data, periodic)
-            return jax.tree_util.tree_map(lambda leaf: leaf[None], alone)
+                found = jax.lax.map(lambda member: one(member, data, periodic), weights)
+            else:
+                alone = one(jax.tree_util.tree_map(lambda leaf: leaf[0], weights), data, periodic)
+                found = jax.tree_util.tree_map(lambda leaf: leaf[None], alone)
+            self.compiles += 1  # this body runs once per compilation
+            return found
 
         return lambda data, periodic: run(held, data, periodic)
 
