@@ -76,6 +76,12 @@ def test_an_unknown_name_suggests_the_nearest(settings):
         registry.describe("fennol:ani1x_modle0")
 
 
+@pytest.mark.parametrize("name", ["gfn2-xtb", "ani1x", "sevennet-0", "fennol:/some/where.fnx"])
+def test_a_precision_that_cannot_be_chosen(settings, name):
+    with pytest.raises(TeacherError, match=rf"{name} computes in one precision only, .*@float64;"):
+        registry.load(f"{name}@float64", settings=settings)
+
+
 def test_missing_weights_are_told_with_the_remedy(settings):
     state = registry.readiness("orb-v2", settings)
     assert not state.ready

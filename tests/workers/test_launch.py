@@ -185,7 +185,8 @@ def test_a_launch_that_is_only_shown(
     assert context.params["launcher"] == "local"
     assert context.params["grace"] == 20
     assert words[-2:] == ["--log-level", "debug"]
-    assert "one file for all" in refused(*LABEL, "--profile", "trace.json")
+    assert "profile one worker" in refused(*LABEL, "--profile", "trace.json")
+    assert "a file of its own" in refused(*LABEL, "--log-file", "label.log")
 
     shown = done_json("label", "--launcher", "slurm", "--teacher", "orb-v2", "--dry-run",
                       "--gpus-per-worker", "1")["script"]  # fmt: skip

@@ -118,6 +118,7 @@ def test_a_computation_that_raises_counts_as_an_attempt(db: Database, teacher: i
 
 def test_a_deadlock_is_tried_again(db: Database, teacher: int) -> None:
     class Unlucky(Job):
+        one_statement = False
         lost = 0
 
         def write(self, connection: Connection, *rest: Any) -> Counters:

@@ -14,6 +14,7 @@ from mlffdb.sampling import Plan
 from mlffdb.store import runs
 from mlffdb.store.database import Database
 from mlffdb.store.labels import Order
+from mlffdb.store.patience import patiently
 from mlffdb.store.queue import LEASE_SECONDS
 from mlffdb.store.sample_tasks import SampleProgress
 from mlffdb_workers.gpus import VISIBLE, Gpu
@@ -103,7 +104,7 @@ def sample(
                 on_stop=on_stop,
             )
         run.interrupted = totals.interrupted
-        found = sampling.progress(database, plan)
+        found = patiently(lambda: sampling.progress(database, plan))
         run.counts.update(
             tasks=found.tasks,
             inserted=found.inserted,
@@ -161,14 +162,14 @@ def label(
         )
 
     with runs.recorded(database, "label", name=teacher, config=config) as run:
-        checked = validating.validate_structures(database)
+        checked = patiently(lambda: validating.validate_structures(database))
         known: list[int] = []
         enqueued: list[int] = []
         looked = [time.monotonic()]
 
         def prepare(teacher_id: int) -> None:
             known.append(teacher_id)
-            enqueued.append(enqueue(teacher_id))
+            enqueued.append(patiently(lambda: enqueue(teacher_id)))
 
         def tick() -> int:
             if not known:
@@ -195,8 +196,8 @@ def label(
         )
         run.interrupted = totals.interrupted
         teacher_id = known[0] if known else 0
-        found = labelling.progress(database, teacher_id)
-        reasons = labelling.failures(database, teacher_id)
+        found = patiently(lambda: labelling.progress(database, teacher_id))
+        reasons = patiently(lambda: labelling.failures(database, teacher_id))
         run.counts.update(
             enqueued=sum(enqueued),
             done=totals.done,

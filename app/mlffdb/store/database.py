@@ -74,9 +74,20 @@ class Database:
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:
-        """Give a connection on which each call is a transaction of its own, in one round trip."""
+        """Give a connection on which each call is a transaction of its own, in one round trip.
+
+        By the driver's switch: SQLAlchemy's would send a session setting afterwards, each time.
+        """
         with connecting(self.label), self.engine.connect() as connection:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+            driver: Any = connection.connection.driver_connection
+            driver.autocommit = True
+            try:
+                yield connection
+            finally:
+                if driver.closed:  # or the pool would log that it cannot reset it
+                    connection.invalidate()
+                else:
+                    driver.autocommit = False
 
     @cached_property
     def server_version(self) -> int:

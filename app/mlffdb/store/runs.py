@@ -16,6 +16,7 @@ from sqlalchemy import bindparam, text
 
 from mlffdb.errors import MlffdbError
 from mlffdb.store.database import Database
+from mlffdb.store.patience import patiently
 from mlffdb.store.schema.base import JSON
 
 #: Packages whose versions are kept with every run.
@@ -50,9 +51,12 @@ def recorded(
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         message = str(error) if isinstance(error, MlffdbError) else type(error).__name__
         with suppress(Exception):  # the first error is the one that matters
-            finish(database, run, "interrupted" if interrupted else "failed", message)
+            if interrupted:
+                finish(database, run, "interrupted", None)
+            else:
+                finish(database, run, "failed", message)
         raise
-    finish(database, run, "interrupted" if run.interrupted else "done", None)
+    patiently(lambda: finish(database, run, "interrupted" if run.interrupted else "done", None))
 
 
 def start(

@@ -145,6 +145,11 @@ def _entry(name: str, settings: Settings | None = None) -> Entry:
     for point in entry_points(group=GROUP):
         if point.name == name:
             return _plugin(point)
+    stem, at, precision = name.rpartition("@")
+    if at and (stem in names(settings) or from_name(stem) is not None):
+        raise TeacherError(
+            f"{stem} computes in one precision only, so there is no @{precision}; leave it out"
+        )
     close = difflib.get_close_matches(name, names(settings), n=1, cutoff=0.5)
     hint = f"did you mean {close[0]}? " if close else ""
     raise TeacherError(
