@@ -56,17 +56,17 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
     quick: a tenth of the structures, one round
     """
     rows = []
-    with _stage() as folder:
-        _random_orb(folder)
-        for name, (processes, count, rounds) in TEACHERS.items():
+    for name, (processes, count, rounds) in TEACHERS.items():
+        with _stage() as folder:  # of its own: a teacher labels whatever it finds
+            _random_orb(folder)
             if registry.readiness(name, load_settings()).ready:
                 rows.append(_compare(name, processes, count // (10 if quick else 1),
                                      1 if quick else rounds))  # fmt: skip
-        with null.installed(folder):
-            processes, count, rounds = NULL
-            rows.append(_pipeline(processes, count // (10 if quick else 1), 1 if quick else rounds))
-            rows.append(_restart())
-            rows.append(_clean_stop())
+    with _stage() as folder, null.installed(folder):
+        processes, count, rounds = NULL
+        rows.append(_pipeline(processes, count // (10 if quick else 1), 1 if quick else rounds))
+        rows.append(_restart())
+        rows.append(_clean_stop())
     return rows
 
 
@@ -76,6 +76,7 @@ def _stage() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mlffdb-bench-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)  # a server started by root runs as another user
+        saved = dict(os.environ)
         os.environ["MLFFDB_DATA_DIR"] = name
         os.environ.pop("MLFFDB_DATABASE_URL", None)
         setup.init()
@@ -83,6 +84,8 @@ def _stage() -> Iterator[Path]:
             yield folder
         finally:
             EmbeddedServer(folder).stop()
+            os.environ.clear()
+            os.environ.update(saved)
 
 
 def _random_orb(folder: Path) -> None:

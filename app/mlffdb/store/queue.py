@@ -49,7 +49,7 @@ SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"""
 HELD = """q.lease_expires_at IS NOT NULL AND q.attempts = i.attempt
         AND q.worker_id = %(worker)s::uuid"""
 
-#: A claim or renewal that a crash of the server forgets costs a batch computed again, since the
+#: A claim that a crash of the server forgets costs a batch computed again, since the
 #: token no longer fits; waiting for the disk at each would cost more. Within the transaction only.
 FORGETTABLE = "SET LOCAL synchronous_commit = off;"
 
@@ -154,7 +154,7 @@ class Queue:
         if cursor is not None:
             parameters |= {"priority": cursor[0], "cost": cursor[1], "key": str(cursor[2])}
         statement = claim_sql(self.table, behind=cursor is not None, budget=budget is not None)
-        rows = _rows(connection, BY_KEY + FORGETTABLE + statement, parameters)
+        rows = _rows(connection, FORGETTABLE + BY_KEY + statement, parameters)
         if len(rows) < limit and budget is None:
             self._cursor = None
         elif rows:
