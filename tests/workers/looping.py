@@ -46,6 +46,7 @@ class Job:
     def __init__(self, decide: Callable[[Claim], Any] = lambda _: -1.0, first_batch: int = 4):
         self.decide = decide
         self.first_batch = first_batch
+        self.together = 1
         self.queue: Queue
 
     def prepare(self, claims: Sequence[Claim]) -> Sequence[Claim]:

@@ -37,6 +37,7 @@ class Job:
     """Labels of zero forces; *energy* gives what stands for the energy of a claim."""
 
     first_batch = 12
+    together = 1
     one_statement = True
 
     def __init__(self, energy: Callable[[Claim], Any]) -> None:

@@ -246,3 +246,13 @@ def test_what_a_worker_is_told_when_there_is_nothing(db: Database) -> None:
         connection.execute(text("UPDATE label_task SET status = 'done', lease_expires_at = NULL"))
         pausing.pause(connection, "test-teacher", None)
         assert waiting.look(connection, LABEL_TASKS, teacher) == waiting.Waiting(False, None, True)
+
+
+def test_a_claim_is_of_whole_calls_of_the_teacher() -> None:
+    pace = Pace(128)
+    pace.learn(128, 2432.0, 0.1, together=53)
+    assert pace.size == 9 * 53
+    pace.learn(9 * 53, 9063.0, 0.4, together=53)
+    assert pace.size == 19 * 53
+    pace.learn(19 * 53, 19133.0, 60.0, together=53)
+    assert 0 < pace.size < 53

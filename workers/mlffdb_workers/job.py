@@ -45,6 +45,8 @@ class Job(Protocol):
     queue: Queue
     #: Tasks to claim first.
     first_batch: int
+    #: Tasks that were computed in one call of the last batch at most; 1 where they come one by one.
+    together: int
     #: Whether `write` sends one statement where nothing failed: then it needs no transaction
     #: around it, and is one round trip.
     one_statement: bool

@@ -11,7 +11,7 @@ from mlffdb.store.labels import LabelRow
 from mlffdb.store.queue import Claim, Queue, TaskFailure
 from mlffdb.store.records import decode
 from mlffdb.structures import Structure
-from mlffdb.teachers.base import Failure, Result, Teacher
+from mlffdb.teachers.base import Failure, Prediction, Result, Teacher
 from mlffdb.teachers.label import label
 from mlffdb.teachers.screening import screen
 from mlffdb_workers.job import Counters, Flaw
@@ -42,6 +42,7 @@ class LabelJob:
         self.run_id = run_id
         self.device = device or teacher.device
         self.first_batch = teacher.first_batch
+        self.together = 1
 
     def prepare(self, claims: Sequence[Claim]) -> Prepared:
         """Return the structures, and which of them the teacher must not compute."""
@@ -50,7 +51,10 @@ class LabelJob:
 
     def compute(self, prepared: Prepared) -> list[Result]:
         """Return one result per structure."""
-        return label(self.teacher, *prepared)
+        results = label(self.teacher, *prepared)
+        sizes = [result.batch_size for result in results if isinstance(result, Prediction)]
+        self.together = max(sizes, default=1)
+        return results
 
     def flaw(self, outcome: Result) -> Flaw | None:
         """Return why there is no label, or None."""

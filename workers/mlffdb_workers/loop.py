@@ -122,6 +122,6 @@ class WorkLoop:
                 return  # given back meanwhile
             seconds = time.monotonic() - shared.computing_since
             self.counters.compute_seconds += seconds
-            shared.pace.learn(len(batch.claims), cost, seconds)
+            shared.pace.learn(len(batch.claims), cost, seconds, self.job.together)
             shared.computed.append(batch)
             shared.changed.notify_all()

@@ -23,13 +23,18 @@ class Pace:
         #: Largest cost to claim: what takes about twice BATCH_SECONDS; None before that is known.
         self.cost: float | None = None
 
-    def learn(self, claimed: int, cost: float, seconds: float) -> None:
-        """Take into account that a batch of *claimed* tasks and *cost* took so many seconds."""
+    def learn(self, claimed: int, cost: float, seconds: float, together: int = 1) -> None:
+        """Take into account that a batch of *claimed* tasks and *cost* took so many seconds.
+
+        together: how many the teacher computes in one call; the next claim is a multiple of it, or
+            the last call would be padded for a few
+        """
         self.cost = max(cost, 2 * cost * BATCH_SECONDS / max(seconds, 1e-3))
         if claimed < self.size and seconds < BATCH_SECONDS:
             return  # the queue or the cost was the limit
         wanted = int(claimed * BATCH_SECONDS / max(seconds, 1e-3))
-        self.size = max(1, min(MAX_BATCH, 4 * self.size, wanted))
+        size = max(1, min(MAX_BATCH, 4 * self.size, wanted))
+        self.size = size - size % together if size > together else size
 
 
 class Poll:

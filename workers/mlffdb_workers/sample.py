@@ -37,6 +37,7 @@ class SampleJob:
         self.engines = engines
         self.run_id = run_id
         self.first_batch = 1
+        self.together = 1
 
     def prepare(self, claims: Sequence[Claim]) -> list[Claim]:
         """Return the tasks as they are."""
