@@ -1,7 +1,4 @@
-"""A real teacher (GFN2-xTB) with two flaws: fluorine kills its process, and chlorine hangs it.
-
-``installed`` makes it a teacher of the name ``chaos`` for every process started meanwhile.
-"""
+"""A real teacher (GFN2-xTB) with two flaws: fluorine kills its process, and chlorine hangs it."""
 
 from __future__ import annotations
 
@@ -9,9 +6,7 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 from mlffdb.structures import Structure
 from mlffdb.teachers.base import Result
@@ -20,7 +15,6 @@ from mlffdb.teachers.xtb import CAPABILITIES, XtbTeacher
 
 NAME = "chaos"
 KILLS, HANGS = 9, 17  # atomic numbers
-POINT = f"[mlffdb.teachers]\n{NAME} = {__name__}:entry\n"
 
 
 class ChaosTeacher(XtbTeacher):
@@ -46,22 +40,3 @@ def entry() -> Entry:
     info = TeacherInfo(NAME, "GFN2-xTB that dies on F and hangs on Cl", CAPABILITIES.licence,
                        CAPABILITIES, cpu_only=True)  # fmt: skip
     return Entry(info, lambda _: Readiness(True), lambda _device, _settings: ChaosTeacher())
-
-
-@contextmanager
-def installed(folder: Path) -> Iterator[None]:
-    """Install the teacher's entry point in *folder* for this process's children."""
-    info = folder / "chaos-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: chaos\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(POINT)
-    before = os.environ.get("PYTHONPATH")
-    root = Path(__file__).resolve().parents[1]
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), str(root), *filter(None, [before])])
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before

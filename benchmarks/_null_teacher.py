@@ -1,15 +1,10 @@
-"""A teacher that computes nothing: what it takes to label with it is the pipeline itself.
-
-``installed`` makes it a teacher of the name ``null`` for every process started meanwhile.
-"""
+"""A teacher that computes nothing: what it takes to label with it is the pipeline itself."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -64,22 +59,3 @@ def entry() -> Entry:
     """Return the registry's entry."""
     info = TeacherInfo(NAME, "computes nothing", CAPABILITIES.licence, CAPABILITIES, cpu_only=True)
     return Entry(info, lambda _: Readiness(True), lambda _device, _settings: NullTeacher())
-
-
-@contextmanager
-def installed(folder: Path) -> Iterator[None]:
-    """Install the teacher's entry point in *folder* for this process's children."""
-    info = folder / "null-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: null\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(f"[mlffdb.teachers]\n{NAME} = {__name__}:entry\n")
-    before = os.environ.get("PYTHONPATH")
-    root = Path(__file__).resolve().parents[1]
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), str(root), *filter(None, [before])])
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before

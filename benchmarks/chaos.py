@@ -31,6 +31,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from benchmarks import _chaos_teacher as teacher
+from benchmarks._plugin import installed
 from benchmarks._proxy import Proxy
 from mlffdb.config import load_settings
 from mlffdb.errors import MlffdbError
@@ -71,7 +72,10 @@ def suffer(name: str, count: int, seed: int = 0) -> dict[str, Any]:
     fault = FAULTS[name]
     if fault.needs is not None and (missing := fault.needs()):
         return {"fault": name, "skipped": missing}
-    with _stage(name) as stage, teacher.installed(stage.folder / "plugin"):
+    with (
+        _stage(name) as stage,
+        installed(stage.folder / "plugin", teacher.NAME, teacher.__name__),
+    ):
         stage.rng = random.Random(seed)
         ids = _add_structures(stage.server.url(), count, mark=MARKS.get(name))
         os.environ["MLFFDB_DATABASE_URL"] = stage.url

@@ -27,6 +27,7 @@ import numpy as np
 from sqlalchemy import text
 
 from benchmarks import _null_teacher as null
+from benchmarks._plugin import installed
 from benchmarks.teachers import make_structures
 from mlffdb.config import load_settings
 from mlffdb.pipeline import setup
@@ -62,7 +63,7 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
             if registry.readiness(name, load_settings()).ready:
                 rows.append(_compare(name, processes, count // (10 if quick else 1),
                                      1 if quick else rounds))  # fmt: skip
-    with _stage() as folder, null.installed(folder):
+    with _stage() as folder, installed(folder, null.NAME, null.__name__):
         processes, count, rounds = NULL
         rows.append(_pipeline(processes, count // (10 if quick else 1), 1 if quick else rounds))
         rows.append(_restart())
