@@ -42,7 +42,7 @@ blocks:
                OC(=O)c1ccccc1, COc1ccccc1, CC(C)CC(C)C, CCCCOCC, CC(C)Cc1ccccc1, CCCCc1ccccc1]
     methods:
       - {type: etkdg, count: 2}
-      - {type: rattle, std: 0.03, count: 3, parents: 2}
+      - {type: rattle, std: 0.03, count: 10, parents: 2}
       - {type: md, engine: mmff, temperature: 300, frames: 2, spacing_fs: 60, timestep_fs: 0.5}
 label: {teachers: [gfn2-xtb]}
 """
@@ -146,7 +146,7 @@ def test_an_interrupt_in_a_stage_continues_on_the_next_call(
 
     report = done_json("run", plan, "--out", str(out), "--workers", "2")
     total = report["sample"]["progress"]["inserted"]
-    assert total == 12 * (2 + 6 + 2)
+    assert total == 12 * (2 + 20 + 2)
     redone = report[stage] if stage == "sample" else report["label"][0]
     assert redone["totals"]["done"] + before == (12 if stage == "sample" else total)
     assert value(empty, "SELECT count(*) FROM label") == total
