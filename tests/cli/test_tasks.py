@@ -69,9 +69,9 @@ def test_mistakes_are_one_line(db: Database, arguments: tuple[str, ...], says: s
 
 
 def test_nothing_selected_is_a_clear_line(db: Database) -> None:
-    assert done("tasks", "list", "--plan", "none").startswith("No task is selected.")
+    assert done("tasks", "list", "--status", "failed").startswith("No task is selected.")
     assert done_json("tasks", "list") == []
-    assert done("tasks", "requeue", "--plan", "none").startswith("No task is selected")
+    assert done("tasks", "requeue", "--where", "attempts > 99").startswith("No task is selected")
 
 
 def test_pausing_and_resuming_as_typed(db: Database, teacher: int) -> None:
@@ -81,3 +81,10 @@ def test_pausing_and_resuming_as_typed(db: Database, teacher: int) -> None:
     assert "is claimed again: 5 pending" in done("teachers", "resume", "test-teacher")
     assert "was not paused" in done("teachers", "resume", "test-teacher")
     assert "has seen no teacher gfn9" in refused("teachers", "pause", "gfn9")
+
+
+def test_a_name_that_was_never_seen_is_told(db: Database) -> None:
+    """A slip of the fingers must not look like an empty queue."""
+    for action in ("list", "retry", "cancel", "requeue"):
+        assert "has seen no teacher gfn9" in refused("tasks", action, "--teacher", "gfn9")
+    assert "has sampled no plan alcohol" in refused("tasks", "list", "--plan", "alcohol")

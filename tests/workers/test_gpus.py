@@ -84,3 +84,11 @@ def test_each_worker_sees_its_own_gpu_alone_and_labels_name_the_physical_one() -
     for spec, name in zip(specs, ("cuda:0", "cuda:7"), strict=True):
         assert spec.arguments[-4:] == ("--device", "cuda:0", "--device-name", name)
     assert len(campaign._specs(("label",), "cuda:0", [Gpu(A, "cuda:0")], 3)) == 3
+
+
+def test_a_list_that_is_none_is_told_where_there_is_no_gpu_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(TeacherError, match="write all, or 0,1,3"):
+        choose_gpus("x")

@@ -50,22 +50,27 @@ def choose_gpus(text: str) -> list[Gpu]:
     Numbers count among the GPUs that this process may use, as torch and jax count them. Raises
     TeacherError where there is none, or a number is not among them.
     """
+    numbers = None if text.strip() == "all" else _numbers(text)
     found = find_gpus()
     if not found:
         where = f"{VISIBLE} is empty" if VISIBLE in os.environ else "nvidia-smi lists none"
         raise TeacherError(f"no GPU to be used here ({where}); use --workers N for the CPU")
-    if text.strip() == "all":
+    if numbers is None:
         return found
+    missing = [number for number in numbers if not 0 <= number < len(found)]
+    if missing:
+        raise TeacherError(f"there is no GPU {missing[0]} here; there are 0 to {len(found) - 1}")
+    return [found[number] for number in numbers]
+
+
+def _numbers(text: str) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise TeacherError(f"--gpus {text!r} is not understood; write all, or 0,1,3") from None
     if len(set(numbers)) < len(numbers):
         raise TeacherError(f"--gpus {text} names a GPU twice; --workers N runs several on each")
-    missing = [number for number in numbers if not 0 <= number < len(found)]
-    if missing:
-        raise TeacherError(f"there is no GPU {missing[0]} here; there are 0 to {len(found) - 1}")
-    return [found[number] for number in numbers]
+    return numbers
 
 
 def _listed(listing: str) -> list[Gpu]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from mlffdb.errors import QueryError, TeacherError
+from mlffdb.errors import PlanError, QueryError, TeacherError
 from mlffdb.store import pausing, tasks
 from mlffdb.store.database import Database
 from mlffdb.store.pausing import Pause
@@ -50,7 +50,11 @@ class PauseReport:
 
 
 def list_tasks(database: Database, selection: Selection, limit: int) -> list[dict[str, Any]]:
-    """Return the selected tasks, those changed last first."""
+    """Return the selected tasks, those changed last first.
+
+    Raises TeacherError or PlanError where the selection names one that this database never saw.
+    """
+    _require_known(database, selection)
     return tasks.listed(database, selection, limit)
 
 
@@ -66,8 +70,10 @@ def change_tasks(
 ) -> TaskChange:
     """Do *action* (retry, cancel, requeue, or priority) to the selected tasks.
 
-    Raises QueryError if the condition fails or a status is asked for that the action cannot take.
+    Raises QueryError if the condition fails or a status is asked for that the action cannot take,
+    and TeacherError or PlanError where the selection names one that this database never saw.
     """
+    _require_known(database, selection)
     if action == "priority":
         assert priority is not None
         change = tasks.priority_change(priority)
@@ -83,6 +89,26 @@ def change_tasks(
             if on_progress is not None:
                 on_progress(changed, total if limit is None else min(limit, total))
     return TaskChange(action, selection.kind, selected, changed, dry_run)
+
+
+def _require_known(database: Database, selection: Selection) -> None:
+    if selection.name is None:
+        return
+    statement = (
+        "SELECT EXISTS (SELECT FROM teacher WHERE name = :name)"
+        if selection.kind == "label"
+        else "SELECT EXISTS (SELECT FROM run WHERE action = 'sample' AND name = :name)"
+    )
+    with database.begin() as connection:
+        known = connection.scalar(text(statement), {"name": selection.name})
+    if known:
+        return
+    if selection.kind == "label":
+        raise _unknown(database, selection.name)
+    raise PlanError(
+        f"{database.label} has sampled no plan {selection.name}; `mlffdb status` lists those with "
+        "tasks"
+    )
 
 
 def _narrowed(action: str, selection: Selection, change: Change) -> Selection:
